@@ -1,0 +1,160 @@
+"""The backends of transports ``tcp`` and ``ipc``."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+import zmq
+
+from kernelwire.backend import Backend, Capabilities, ClientEnd, KernelEnd
+from kernelwire.channels import ALL_CHANNELS, Channel
+from kernelwire.connection import ConnectionInfo
+from kernelwire.inbox import GAP_LIMIT, HIGH_WATER
+from kernelwire.session import Session
+from kernelwire_zmq import addresses
+from kernelwire_zmq.channels import Control, Duplex, Heartbeat, IOPub, Shell, Stdin
+from kernelwire_zmq.contexts import SharedContext
+from kernelwire_zmq.echo import Echo
+from kernelwire_zmq.publisher import Publisher
+from kernelwire_zmq.readiness import Readiness
+from kernelwire_zmq.sockets import Sockets
+
+MAX_MESSAGE_BYTES: Final = 1024 * 1024 * 1024
+MAX_IDENTITY: Final = 64
+
+D = TypeVar("D", bound=Duplex)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ZmqSettings:
+    """What may be tuned.
+
+    Attributes:
+        held: bound in bytes for what an end holds unread on each of shell, control and stdin.
+        iopub_held: the same for a client's iopub, beyond which the oldest go, with a gap notice.
+        queue: messages that zmq itself may queue for one peer, in each direction. A client's iopub has no such bound:
+            it is always drained, and what it holds is bounded by `iopub_held`.
+        reconnect: milliseconds between attempts to reach a kernel that is not there, at first and at the most.
+    """
+
+    held: int = HIGH_WATER
+    iopub_held: int = GAP_LIMIT
+    queue: int = 1000
+    reconnect: tuple[int, int] = (20, 500)
+
+
+class ZmqBackend(Backend):
+    """Both transports; they differ in addresses only.
+
+    Arguments:
+        settings: what may be tuned.
+    """
+
+    capabilities = Capabilities(gap_notice=True, beat="kernel", max_message_bytes=MAX_MESSAGE_BYTES)
+
+    def __init__(self, settings: ZmqSettings | None = None) -> None:
+        self._settings = settings or ZmqSettings()
+        self._contexts = SharedContext()
+
+    async def connect(
+        self, info: ConnectionInfo, *, identity: bytes, channels: Collection[Channel] = ALL_CHANNELS
+    ) -> ClientEnd:
+        if not 0 < len(identity) <= MAX_IDENTITY or identity[0] == 0:
+            raise ValueError("identity: 1 to 64 bytes, the first of them not NUL")
+        info = addresses.to_connect(info)
+        settings = self._settings
+        first, most = settings.reconnect
+        pace = {"RECONNECT_IVL": first, "RECONNECT_IVL_MAX": most}
+        bounds = {"SNDHWM": settings.queue, "RCVHWM": settings.queue}
+        sockets = Sockets(self._contexts, info)
+
+        def request(kind: type[D], name: Channel) -> D | None:
+            if name not in channels:
+                return None
+            socket = sockets.connect(zmq.DEALER, f"{name}_port", ROUTING_ID=identity, **bounds, **pace)
+            return kind(socket, routes=False, max_bytes=MAX_MESSAGE_BYTES, held=settings.held)
+
+        def nudges() -> list[zmq.Socket[bytes]]:
+            fields = [f for f in ("control_port", "shell_port") if getattr(info, f) is not None]
+            return [sockets.connect(zmq.DEALER, field, **pace) for field in fields]
+
+        def iopub() -> IOPub | None:
+            if Channel.IOPUB not in channels:
+                return None
+            # Subscribed before connected, so that the subscription is the first thing the kernel hears.
+            socket = sockets.connect(zmq.SUB, "iopub_port", SUBSCRIBE=b"", RCVHWM=0, **pace)
+            return IOPub(socket, Readiness(socket, Session.of(info), nudges), held=settings.iopub_held)
+
+        def heartbeat() -> Heartbeat | None:
+            if Channel.HEARTBEAT not in channels:
+                return None
+            return Heartbeat(sockets.connect(zmq.DEALER, "hb_port", **bounds, **pace))
+
+        try:
+            return ClientEnd(
+                shell=request(Shell, Channel.SHELL),
+                control=request(Control, Channel.CONTROL),
+                stdin=request(Stdin, Channel.STDIN),
+                iopub=iopub(),
+                heartbeat=heartbeat(),
+                on_close=sockets.release,
+            )
+        except BaseException:
+            await sockets.abandon()
+            raise
+
+    async def serve(self, info: ConnectionInfo) -> KernelEnd:
+        settings = self._settings
+        bounds = {"SNDHWM": settings.queue, "RCVHWM": settings.queue, "MAXMSGSIZE": MAX_MESSAGE_BYTES}
+        sockets = Sockets(self._contexts, info)
+
+        def router(field: str) -> zmq.Socket[bytes]:
+            # A client that reconnects under its identity takes the place of its dead connection; a reply to a client
+            # that is gone is an error here, not a silent loss.
+            return sockets.bind(zmq.ROUTER, field, ROUTER_HANDOVER=1, ROUTER_MANDATORY=1, **bounds)
+
+        def request(kind: type[D], name: Channel) -> D:
+            socket = router(f"{name}_port")
+            return kind(socket, routes=True, max_bytes=MAX_MESSAGE_BYTES, held=settings.held)
+
+        try:
+            publisher = Publisher(
+                sockets.bind(zmq.XPUB, "iopub_port", XPUB_VERBOSE=1, XPUB_NODROP=1, **bounds),
+                Session.of(info),
+                max_bytes=MAX_MESSAGE_BYTES,
+            )
+            echo = Echo(router("hb_port"))
+
+            async def on_close() -> None:
+                echo.close()
+                await sockets.release()
+
+            end = KernelEnd(
+                shell=request(Shell, Channel.SHELL),
+                control=request(Control, Channel.CONTROL),
+                stdin=request(Stdin, Channel.STDIN),
+                iopub=publisher,
+                on_close=on_close,
+            )
+        except BaseException:
+            await sockets.abandon()
+            raise
+        publisher.end = echo.end = end
+        return end
+
+
+class TcpBackend(ZmqBackend):
+    """The backend of transport ``tcp``."""
+
+    def prepare(self, info: ConnectionInfo) -> ConnectionInfo:
+        return addresses.prepare_tcp(info)
+
+
+class IpcBackend(ZmqBackend):
+    """The backend of transport ``ipc``."""
+
+    def prepare(self, info: ConnectionInfo) -> ConnectionInfo:
+        return addresses.prepare_ipc(info)
+
+    def release(self, info: ConnectionInfo) -> None:
+        addresses.release_ipc(info)

@@ -1,0 +1,151 @@
+"""The waist's channels on zmq sockets."""
+
+import asyncio
+import itertools
+from collections.abc import Coroutine
+from typing import Any, Final
+
+import zmq
+
+from kernelwire.channels import (
+    ControlChannel,
+    HeartbeatChannel,
+    IOPubChannel,
+    Receiver,
+    Sender,
+    ShellChannel,
+    StdinChannel,
+)
+from kernelwire.errors import ChannelClosed, MessageTooLarge, NoBeat
+from kernelwire.inbox import Inbox
+from kernelwire.messages import WireMessage
+from kernelwire_zmq import framing
+from kernelwire_zmq.framing import DELIMITER
+from kernelwire_zmq.readiness import Readiness
+from kernelwire_zmq.wire import Wire
+
+LINGER: Final = 1000
+"""Milliseconds that zmq may go on sending what it has taken, after a channel was closed."""
+
+
+class Duplex(Sender, Receiver):
+    """A DEALER at a client's end, or a ROUTER at a kernel's.
+
+    Arguments:
+        socket: connected or bound.
+        routes: whether it is a kernel's end, so that messages have peers.
+        max_bytes: bound on a message.
+        held: bound in bytes for what is held unread; beyond it the senders wait.
+    """
+
+    def __init__(self, socket: "zmq.Socket[bytes]", *, routes: bool, max_bytes: int, held: int) -> None:
+        self._routes = routes
+        self._max_bytes = max_bytes
+        self._inbox = Inbox(limit=held, on_room=lambda: self._wire.resume())
+        self._wire = Wire(socket, self._take)
+
+    async def send(self, message: WireMessage) -> None:
+        size = message.size
+        if size > self._max_bytes:
+            raise MessageTooLarge(size, self._max_bytes)
+        await self._wire.send(framing.routed(message) if self._routes else [DELIMITER, *message.frames])
+
+    # A plain method that hands on a coroutine: one frame less on every message.
+    def receive(self) -> Coroutine[Any, Any, WireMessage]:
+        return self._inbox.receive()
+
+    async def aclose(self) -> None:
+        self._inbox.check_loop()
+        self._wire.close(LINGER)
+        self._inbox.discard()
+
+    def _take(self) -> None:
+        self._inbox.put(framing.receive(self._wire.socket, self._max_bytes))
+        if self._inbox.full:
+            self._wire.pause()
+
+
+class Shell(Duplex, ShellChannel):
+    """The shell channel."""
+
+
+class Control(Duplex, ControlChannel):
+    """The control channel."""
+
+
+class Stdin(Duplex, StdinChannel):
+    """The stdin channel."""
+
+
+class IOPub(IOPubChannel):
+    """A SUB that is always drained, so that the publisher never has to drop for us.
+
+    Arguments:
+        socket: connected, subscribed to everything.
+        readiness: knows whether the subscription has reached the kernel.
+        held: bound in bytes for what is held unread; beyond it the oldest go, with a gap notice.
+    """
+
+    def __init__(self, socket: "zmq.Socket[bytes]", readiness: Readiness, *, held: int) -> None:
+        self._readiness = readiness
+        self._inbox = Inbox(limit=held, drops=True)
+        self._wire = Wire(socket, self._take)
+
+    def receive(self) -> Coroutine[Any, Any, WireMessage]:
+        return self._inbox.receive()
+
+    async def ready(self) -> None:
+        self._inbox.check_open()
+        await self._readiness.wait()
+
+    async def aclose(self) -> None:
+        self._inbox.check_loop()
+        self._readiness.close()
+        self._wire.close(0)
+        self._inbox.discard()
+
+    def _take(self) -> None:
+        # What a kernel publishes is not bounded here: to refuse it would be to lose it.
+        message = framing.receive(self._wire.socket, 1 << 62)
+        self._readiness.seen()
+        self._inbox.put(message)
+
+
+class Heartbeat(HeartbeatChannel):
+    """Pings on a DEALER: unlike a REQ it survives a ping that nobody answered.
+
+    The empty first frame is the envelope that a REP at the other end insists on, and that a ROUTER echoes.
+    """
+
+    def __init__(self, socket: "zmq.Socket[bytes]") -> None:
+        self._wire = Wire(socket, self._take)
+        self._pings = itertools.count(1)
+        self._waiting: dict[bytes, asyncio.Future[None]] = {}
+
+    async def beat(self, timeout: float) -> float:
+        loop = self._wire.loop
+        self._wire.check_loop()
+        started = loop.time()
+        ping = next(self._pings).to_bytes(8, "big")
+        pong = self._waiting[ping] = loop.create_future()
+        try:
+            async with asyncio.timeout(timeout):
+                await self._wire.send([b"", ping])
+                await pong
+        except TimeoutError:
+            raise NoBeat(f"the kernel's heartbeat did not answer within {timeout:g} s") from None
+        finally:
+            del self._waiting[ping]
+        return loop.time() - started
+
+    async def aclose(self) -> None:
+        self._wire.check_loop()
+        self._wire.close(0)
+        for pong in self._waiting.values():
+            if not pong.done():
+                pong.set_exception(ChannelClosed("the channel was closed by this end"))
+
+    def _take(self) -> None:
+        pong = self._waiting.get(self._wire.socket.recv_multipart(zmq.NOBLOCK)[-1])
+        if pong is not None and not pong.done():
+            pong.set_result(None)

@@ -1,0 +1,137 @@
+"""Whether the kernel knows of an iopub subscription: known, not slept for.
+
+zmq subscribes in the background, and a publisher drops what nobody subscribes to. Whatever arrives on the SUB proves
+that the subscription is there. A kernel that welcomes its subscribers (Jupyter enhancement proposal 65) sends such a
+message by itself; any other is nudged: a kernel_info_request on sockets of our own makes it publish its status.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import zmq
+from zmq.utils.monitor import parse_monitor_message
+
+from kernelwire.errors import ChannelClosed
+from kernelwire.session import Session
+from kernelwire_zmq.framing import DELIMITER
+from kernelwire_zmq.wire import Wire
+
+_WELCOME_TIME: Final = 0.02
+"""Seconds that a welcome may take before a nudge costs less than waiting on."""
+
+_CONTROL_TIME: Final = 1.0
+"""Seconds after which a kernel that does not answer on control is asked on shell too."""
+
+_MONITORED: Final = int(zmq.EVENT_DISCONNECTED)
+
+
+class Readiness:
+    """Watches one SUB socket.
+
+    Arguments:
+        socket: the SUB; its monitor tells of a kernel that went away.
+        session: signs the nudges.
+        open_nudges: makes the sockets to nudge on, most promising first. They are closed here.
+    """
+
+    def __init__(
+        self,
+        socket: "zmq.Socket[bytes]",
+        session: Session,
+        open_nudges: Callable[[], "Sequence[zmq.Socket[bytes]]"],
+    ) -> None:
+        self._socket = socket
+        self._session = session
+        self._open_nudges = open_nudges
+        self._ready = asyncio.Event()
+        self._closed = False
+        self._nudging: asyncio.Task[None] | None = None
+        self._monitor = Wire(socket.get_monitor_socket(_MONITORED), self._take_event)
+
+    def seen(self) -> None:
+        """Something arrived."""
+        self._ready.set()
+
+    async def wait(self) -> None:
+        """Until the subscription is known to be there; nudges while somebody waits."""
+        while not self._ready.is_set():
+            if self._closed:
+                raise ChannelClosed("the channel was closed by this end")
+            if self._nudging is None or self._nudging.done():
+                self._nudging = asyncio.create_task(self._nudge(), name="kernelwire iopub nudge")
+            # Not awaited: one waiter's cancellation must not end the nudging for the others.
+            await asyncio.wait([self._nudging])
+
+    def close(self) -> None:
+        """Stop watching; those who wait raise ChannelClosed."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._nudging is not None:
+            self._nudging.cancel()
+        self._socket.disable_monitor()
+        self._monitor.close(0)
+
+    def _take_event(self) -> None:
+        event = parse_monitor_message(self._monitor.socket.recv_multipart(zmq.NOBLOCK))
+        if event["event"] & _MONITORED:
+            # The next kernel on this address has not seen our subscription yet.
+            self._ready.clear()
+
+    async def _nudge(self) -> None:
+        if await self._ready_within(_WELCOME_TIME):
+            return
+        nudges = [_Nudge(socket, self._session) for socket in self._open_nudges()]
+        try:
+            asked: list[_Nudge] = []
+            while not self._ready.is_set():
+                if len(asked) < len(nudges):
+                    asked.append(nudges[len(asked)])
+                for nudge in asked:
+                    nudge.ask()
+                await self._ready_or_answered(asked)
+                # Answered, and still nothing published came: the request overtook the subscription. Ask again.
+                await self._ready_within(_WELCOME_TIME)
+        finally:
+            for nudge in nudges:
+                nudge.wire.close(0)
+
+    async def _ready_or_answered(self, asked: "Sequence[_Nudge]") -> None:
+        waits = [asyncio.ensure_future(event.wait()) for event in (self._ready, *(n.answered for n in asked))]
+        try:
+            timeout = _CONTROL_TIME if len(asked) == 1 else None
+            await asyncio.wait(waits, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+
+    async def _ready_within(self, seconds: float) -> bool:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._ready.wait()
+        except TimeoutError:
+            return False
+        return True
+
+
+class _Nudge:
+    """A socket to ask on. At most one question is under way: a kernel that is busy is not flooded."""
+
+    def __init__(self, socket: "zmq.Socket[bytes]", session: Session) -> None:
+        self.answered = asyncio.Event()
+        self.wire = Wire(socket, self._take)
+        self._session = session
+        self._asking = False
+
+    def ask(self) -> None:
+        if self._asking:
+            return
+        self.answered.clear()
+        request = self._session.pack(self._session.message("kernel_info_request"))
+        self._asking = self.wire.try_send([DELIMITER, *request])
+
+    def _take(self) -> None:
+        self.wire.socket.recv_multipart(zmq.NOBLOCK)
+        self._asking = False
+        self.answered.set()

@@ -1,0 +1,289 @@
+"""Five channels over one wire: the shared demultiplexer, so that no backend writes its own.
+
+A backend whose wire carries (channel, message) pairs gives a function that transmits one pair, and feeds what arrives.
+The channels, their queues, bounds and rules come from here. At a kernel's end there is one wire for each client.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Final
+
+from kernelwire.backend import ClientEnd, KernelEnd
+from kernelwire.channels import (
+    Channel,
+    ControlChannel,
+    HeartbeatChannel,
+    IOPubChannel,
+    IOPubPublisher,
+    PeerEvent,
+    PeerEvents,
+    Receiver,
+    Sender,
+    ShellChannel,
+    StdinChannel,
+)
+from kernelwire.errors import ChannelBusy, ChannelClosed, KernelwireError, MessageTooLarge, PeerGone
+from kernelwire.inbox import GAP_LIMIT, HIGH_WATER, Inbox, LoopBound
+from kernelwire.messages import WireMessage
+
+Transmit = Callable[[Channel, WireMessage], Awaitable[None]]
+"""Puts one message on the wire: all or nothing when cancelled; raises what `Sender.send` raises."""
+
+_PEER_EVENTS: Final = 10_000
+
+REQUEST_CHANNELS: Final = (Channel.SHELL, Channel.CONTROL, Channel.STDIN)
+
+
+class ClientDemultiplexer:
+    """The client's side of one wire.
+
+    Arguments:
+        transmit: puts a message on the wire.
+        heartbeat: the end's heartbeat channel.
+        max_message_bytes: bound on the frames of a message together.
+        held: bound in bytes for what is held unread on each of shell, control and stdin.
+        iopub_held: the same for iopub, beyond which the oldest are dropped with a gap notice.
+        on_close: as for ClientEnd.
+
+    Attributes:
+        end: the channels.
+    """
+
+    def __init__(
+        self,
+        transmit: Transmit,
+        heartbeat: HeartbeatChannel,
+        *,
+        max_message_bytes: int,
+        held: int = HIGH_WATER,
+        iopub_held: int = GAP_LIMIT,
+        on_close: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        self._inboxes = {name: Inbox(limit=held) for name in REQUEST_CHANNELS}
+        self._inboxes[Channel.IOPUB] = Inbox(limit=iopub_held, drops=True)
+        outlets = {name: _Outlet(transmit, name, max_message_bytes) for name in REQUEST_CHANNELS}
+        self.end = ClientEnd(
+            shell=_Shell(outlets[Channel.SHELL], self._inboxes[Channel.SHELL]),
+            control=_Control(outlets[Channel.CONTROL], self._inboxes[Channel.CONTROL]),
+            stdin=_Stdin(outlets[Channel.STDIN], self._inboxes[Channel.STDIN]),
+            iopub=_IOPub(self._inboxes[Channel.IOPUB]),
+            heartbeat=heartbeat,
+            on_close=on_close,
+        )
+
+    async def feed(self, channel: Channel, message: WireMessage) -> None:
+        """Deliver what the wire brought; waits while the reader of a full channel catches up.
+
+        Raises:
+            EndOfChannel: this side has closed the channel.
+        """
+        await self._inboxes[channel].put_when_room(message)
+
+    def close(self, error: KernelwireError | None = None) -> None:
+        """The wire ended: readers get what is held, then `error` (EndOfChannel if none)."""
+        for inbox in self._inboxes.values():
+            inbox.close(error)
+
+
+class KernelDemultiplexer:
+    """The kernel's side of many wires, one for each client.
+
+    Arguments:
+        max_message_bytes: bound on the frames of a message together.
+        held: bound in bytes for what is held unread on each channel.
+        on_close: as for KernelEnd.
+
+    Attributes:
+        end: the channels.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_message_bytes: int,
+        held: int = HIGH_WATER,
+        on_close: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        self._wires: dict[bytes, Transmit] = {}
+        self._inboxes = {name: Inbox(limit=held) for name in REQUEST_CHANNELS}
+        outlets = {name: _Outlet(self._route, name, max_message_bytes) for name in REQUEST_CHANNELS}
+        self._events = _PeerEvents()
+        self.end = KernelEnd(
+            shell=_Shell(outlets[Channel.SHELL], self._inboxes[Channel.SHELL]),
+            control=_Control(outlets[Channel.CONTROL], self._inboxes[Channel.CONTROL]),
+            stdin=_Stdin(outlets[Channel.STDIN], self._inboxes[Channel.STDIN]),
+            iopub=_Publisher(_Outlet(self._publish, Channel.IOPUB, max_message_bytes)),
+            peers=self._events,
+            on_close=on_close,
+        )
+
+    def attach(self, peer: bytes, transmit: Transmit) -> None:
+        """A client's wire opened. A peer that is known already is replaced, as the newer connection wins."""
+        if peer in self._wires:
+            self.detach(peer)
+        self._wires[peer] = transmit
+        self._events.put(PeerEvent(peer, True))
+
+    def close(self) -> None:
+        """No more peer events; the wires are the backend's to end."""
+        self._events.close()
+
+    def detach(self, peer: bytes) -> None:
+        """A client's wire ended; nothing happens if it is not attached."""
+        if self._wires.pop(peer, None) is not None:
+            self._events.put(PeerEvent(peer, False))
+
+    async def feed(self, peer: bytes, channel: Channel, message: WireMessage) -> None:
+        """Deliver what a client's wire brought; waits while the kernel catches up.
+
+        Raises:
+            EndOfChannel: the kernel's side has closed the channel.
+        """
+        await self._inboxes[channel].put_when_room(WireMessage(message.frames, peer))
+
+    async def _route(self, channel: Channel, message: WireMessage) -> None:
+        wire = self._wires.get(message.peer)
+        if wire is None:
+            raise PeerGone("no client with this peer identity is connected")
+        await wire(channel, WireMessage(message.frames))
+
+    async def _publish(self, channel: Channel, message: WireMessage) -> None:
+        for wire in tuple(self._wires.values()):
+            await wire(channel, message)
+
+
+class _Outlet(LoopBound):
+    """The sending half: checks, then transmits. Closing it ends the sends that are waiting."""
+
+    def __init__(self, transmit: Transmit, channel: Channel, max_message_bytes: int) -> None:
+        super().__init__()
+        self._transmit = transmit
+        self._channel = channel
+        self._max_message_bytes = max_message_bytes
+        self._sending: set[asyncio.Task[object]] = set()
+        self._closed = False
+
+    async def send(self, message: WireMessage) -> None:
+        self.check_loop()
+        if self._closed:
+            raise _closed()
+        size = message.size
+        if size > self._max_message_bytes:
+            raise MessageTooLarge(size, self._max_message_bytes)
+        task = asyncio.current_task()
+        assert task is not None
+        self._sending.add(task)
+        try:
+            await self._transmit(self._channel, message)
+        except asyncio.CancelledError:
+            # Ours if close() asked for it and nobody else did; the same reckoning as asyncio.timeout's.
+            if self._closed and task.uncancel() == 0:
+                raise _closed() from None
+            raise
+        finally:
+            self._sending.discard(task)
+
+    def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            for task in self._sending:
+                task.cancel()
+
+
+def _closed() -> ChannelClosed:
+    return ChannelClosed("the channel was closed by this end")
+
+
+class _Duplex(Sender, Receiver):
+    """Both halves as one channel."""
+
+    def __init__(self, outlet: _Outlet, inbox: Inbox) -> None:
+        self._outlet = outlet
+        self._inbox = inbox
+
+    # Plain methods that hand on a coroutine: one frame less on every message.
+    def send(self, message: WireMessage) -> Coroutine[Any, Any, None]:
+        return self._outlet.send(message)
+
+    def receive(self) -> Coroutine[Any, Any, WireMessage]:
+        return self._inbox.receive()
+
+    async def aclose(self) -> None:
+        self._outlet.close()
+        self._inbox.discard()
+
+
+class _Shell(_Duplex, ShellChannel):
+    pass
+
+
+class _Control(_Duplex, ControlChannel):
+    pass
+
+
+class _Stdin(_Duplex, StdinChannel):
+    pass
+
+
+class _IOPub(IOPubChannel):
+    """Connecting was subscribing, so it is always ready."""
+
+    def __init__(self, inbox: Inbox) -> None:
+        self._inbox = inbox
+
+    def receive(self) -> Coroutine[Any, Any, WireMessage]:
+        return self._inbox.receive()
+
+    async def ready(self) -> None:
+        self._inbox.check_open()
+
+    async def aclose(self) -> None:
+        self._inbox.discard()
+
+
+class _Publisher(IOPubPublisher):
+    def __init__(self, outlet: _Outlet) -> None:
+        self._outlet = outlet
+
+    def send(self, message: WireMessage) -> Coroutine[Any, Any, None]:
+        return self._outlet.send(message)
+
+    async def aclose(self) -> None:
+        self._outlet.close()
+
+
+class _PeerEvents(LoopBound, PeerEvents):
+    """A bounded queue: when nobody reads, the oldest events go, since they tell of what is past."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._events: deque[PeerEvent] = deque(maxlen=_PEER_EVENTS)
+        self._reader: asyncio.Future[None] | None = None
+        self._closed = False
+
+    def put(self, event: PeerEvent) -> None:
+        self._events.append(event)
+        self._wake()
+
+    def close(self) -> None:
+        self._closed = True
+        self._wake()
+
+    async def receive(self) -> PeerEvent:
+        self.check_loop()
+        if self._reader is not None:
+            raise ChannelBusy("another task is receiving peer events")
+        while not self._events:
+            if self._closed:
+                raise _closed()
+            self._reader = self.loop.create_future()
+            try:
+                await self._reader
+            finally:
+                self._reader = None
+        return self._events.popleft()
+
+    def _wake(self) -> None:
+        if self._reader is not None and not self._reader.done():
+            self._reader.set_result(None)

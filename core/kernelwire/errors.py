@@ -1,0 +1,212 @@
+"""Every error that kernelwire raises, as one tree; the branch says whose fault it was.
+
+::
+
+    KernelwireError
+    ├── LocalError                     the calling code broke a rule of the API
+    │   ├── ChannelClosed              used after its own aclose()
+    │   ├── ChannelBusy                a second reader on a channel that has one
+    │   ├── WrongLoop                  used from a loop, thread or process that does not own it
+    │   ├── NotSupported               the backend does not claim this ability
+    │   ├── InvalidMessage             a message that cannot be put on any wire
+    │   └── MessageTooLarge            a message over the backend's max_message_bytes
+    ├── ConfigurationError             what was asked for cannot be; names the field and the fix
+    │   ├── ConnectionFileError        the file itself: missing, unreadable, not a JSON object
+    │   │   └── ConnectionFileNotFound
+    │   ├── InvalidField               one field of the connection information
+    │   ├── TransportError             choosing a backend
+    │   │   ├── UnknownTransport       nothing installed under that name
+    │   │   ├── AmbiguousTransport     two distributions under that name
+    │   │   └── TransportUnavailable   installed, but it cannot be imported
+    │   ├── AddressInUse               somebody else serves there
+    │   ├── NotServed                  nobody serves there, and nobody can later
+    │   └── BridgeLoop                 a kernel bridged to itself
+    ├── RemoteError                    what arrived broke the protocol; never ends a channel by itself
+    │   ├── MalformedMessage
+    │   ├── InvalidSignature
+    │   └── DuplicateSignature
+    ├── WireError                      the outside world: peers leave, wires break
+    │   ├── EndOfChannel               the other end closed; nothing more will come
+    │   ├── ConnectionLost             the wire broke and will not come back
+    │   ├── PeerGone                   a message for a peer that is not connected (any more)
+    │   └── NoBeat                     no heartbeat within the time allowed
+    ├── GapNotice                      messages are missing exactly here; the channel goes on
+    └── RequestFailed                  a request that ended without its reply
+        ├── RequestTimeout             ... within the caller's own time limit
+        └── KernelDied                 ... because the kernel stopped beating
+
+No exception of an I/O library leaves a backend: each is mapped to one of these and kept as ``__cause__``.
+No message of any of them contains a key, a token or the content of a message.
+"""
+
+from collections.abc import Sequence
+
+
+class KernelwireError(Exception):
+    """The root of all errors that kernelwire raises."""
+
+
+class LocalError(KernelwireError):
+    """The calling code broke a rule of the API; the fix is in the caller."""
+
+
+class ChannelClosed(LocalError):
+    """The channel was used after its own ``aclose()``."""
+
+
+class ChannelBusy(LocalError):
+    """Two tasks wait on one receiving side; a channel has one reader."""
+
+
+class WrongLoop(LocalError):
+    """An end was used from an event loop, thread or process other than the one that opened it."""
+
+
+class NotSupported(LocalError):
+    """The backend does not have this ability; its ``capabilities`` say so too."""
+
+
+class InvalidMessage(LocalError):
+    """A message that cannot be serialised: the text names the part and the reason."""
+
+
+class MessageTooLarge(LocalError):
+    """A message is over the backend's ``max_message_bytes``; nothing of it was sent.
+
+    Attributes:
+        size: bytes of all frames together.
+        limit: the bound that they exceed.
+    """
+
+    def __init__(self, size: int, limit: int) -> None:
+        super().__init__(f"the message has {size} bytes, and this transport carries at most {limit}")
+        self.size = size
+        self.limit = limit
+
+
+class ConfigurationError(KernelwireError):
+    """What was asked for cannot be; the text names the field and the fix."""
+
+
+class ConnectionFileError(ConfigurationError):
+    """A connection file cannot be read or written, or does not hold a JSON object."""
+
+
+class ConnectionFileNotFound(ConnectionFileError):
+    """No connection file of that name, or none that the pattern matches."""
+
+
+class InvalidField(ConfigurationError):
+    """A field of the connection information is missing, or its value cannot be used.
+
+    Attributes:
+        field: the name as it stands in the connection file.
+    """
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(f"connection field {field!r}: {problem}")
+        self.field = field
+
+
+class TransportError(ConfigurationError):
+    """No backend can be chosen for a transport name."""
+
+
+class UnknownTransport(TransportError):
+    """No installed distribution provides this transport.
+
+    Attributes:
+        name: what was asked for.
+        available: the names that are installed.
+    """
+
+    def __init__(self, name: str, available: Sequence[str], hint: str = "") -> None:
+        installed = ", ".join(available) or "none"
+        super().__init__(f"no transport {name!r} is installed (installed: {installed}){hint}")
+        self.name = name
+        self.available = tuple(available)
+
+
+class AmbiguousTransport(TransportError):
+    """Two or more distributions provide one transport name; uninstall all but one."""
+
+
+class TransportUnavailable(TransportError):
+    """A transport is installed but cannot be imported; ``__cause__`` is the reason."""
+
+
+class AddressInUse(ConfigurationError):
+    """The address to serve on is taken."""
+
+
+class NotServed(ConfigurationError):
+    """Nobody serves the address, and connecting first cannot help on this transport."""
+
+
+class BridgeLoop(ConfigurationError):
+    """Both sides of a bridge are the same kernel."""
+
+
+class RemoteError(KernelwireError):
+    """A message that arrived broke the protocol. It was not delivered; the next one may be good."""
+
+
+class MalformedMessage(RemoteError):
+    """What arrived is not a Jupyter message: too few frames, not JSON, not objects, too large."""
+
+
+class InvalidSignature(RemoteError):
+    """The HMAC of a message is absent or wrong."""
+
+
+class DuplicateSignature(RemoteError):
+    """A valid message that was accepted before: a replay."""
+
+
+class WireError(KernelwireError):
+    """The outside world: the other end left, or the wire broke."""
+
+
+class EndOfChannel(WireError):
+    """The other end closed the channel; everything sent before that was delivered."""
+
+
+class ConnectionLost(WireError):
+    """The wire broke for good; what was under way may or may not have arrived."""
+
+
+class PeerGone(WireError):
+    """A message is addressed to a peer that is not connected."""
+
+
+class NoBeat(WireError):
+    """The other end's heartbeat did not answer in the time allowed."""
+
+
+class GapNotice(KernelwireError):
+    """Messages are missing at this point of the channel, which stays usable: receive again.
+
+    Attributes:
+        count: how many are missing, or None where nobody can know.
+        size: their bytes together, or None where nobody can know.
+        reason: what made them go, for people.
+    """
+
+    def __init__(self, count: int | None, size: int | None, reason: str) -> None:
+        number = "an unknown number of" if count is None else str(count)
+        super().__init__(f"{number} messages are missing here: {reason}")
+        self.count = count
+        self.size = size
+        self.reason = reason
+
+
+class RequestFailed(KernelwireError):
+    """A request ended without its reply; the type says how."""
+
+
+class RequestTimeout(RequestFailed):
+    """No reply within the time that the caller allowed. The kernel may still be at work on it."""
+
+
+class KernelDied(RequestFailed):
+    """The kernel's heartbeat stopped while the request waited."""

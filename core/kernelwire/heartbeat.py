@@ -1,0 +1,109 @@
+"""Watch a heartbeat: is the kernel alive, and since when not?"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Self
+
+from kernelwire.channels import HeartbeatChannel
+from kernelwire.errors import NoBeat
+
+_log = logging.getLogger(__name__)
+
+
+class HeartbeatMonitor:
+    """Beats in the background for as long as it is open, and knows whether the last beat was answered.
+
+    Use as an async context manager. Nothing is assumed before the first beat: `is_beating` is None until then.
+
+    Arguments:
+        channel: whose beats to watch.
+        interval: seconds between an answer and the next beat.
+        time_to_dead: seconds without an answer after which the kernel counts as dead.
+        on_change: called in the loop with the new `is_beating` and the seconds since the last answer (since the
+            start, if there was none) whenever `is_beating` changes, and again after each further miss.
+
+    Attributes:
+        is_beating: True, False, or None while unknown.
+        round_trip: seconds that the last answered beat took; None if there was none.
+    """
+
+    def __init__(
+        self,
+        channel: HeartbeatChannel,
+        *,
+        interval: float = 1.0,
+        time_to_dead: float = 3.0,
+        on_change: Callable[[bool, float], None] | None = None,
+    ) -> None:
+        self.is_beating: bool | None = None
+        self.round_trip: float | None = None
+        self._channel = channel
+        self._interval = interval
+        self._time_to_dead = time_to_dead
+        self._on_change = on_change
+        self._running = asyncio.Event()
+        self._running.set()
+        self._changed = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def paused(self) -> bool:
+        """Whether beating is suspended."""
+        return not self._running.is_set()
+
+    def pause(self) -> None:
+        """Stop judging: nothing changes until `unpause`. A manager does so around a planned stop."""
+        self._running.clear()
+
+    def unpause(self) -> None:
+        """Go on judging, with a fresh beat."""
+        self._running.set()
+
+    async def wait_beating(self, beating: bool = True) -> None:
+        """Wait until `is_beating` is `beating`; without a time limit of its own."""
+        while self.is_beating is not beating:
+            self._changed.clear()
+            await self._changed.wait()
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._watch(), name="kernelwire heartbeat monitor")
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None:
+        assert self._task is not None
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _watch(self) -> None:
+        loop = asyncio.get_running_loop()
+        last_answer = loop.time()
+        while True:
+            if self.paused:
+                await self._running.wait()
+                last_answer = loop.time()
+            try:
+                self.round_trip = await self._channel.beat(self._time_to_dead)
+                beating = True
+            except NoBeat:
+                beating = False
+            if self.paused:  # what happened meanwhile was planned
+                continue
+            now = loop.time()
+            since = now - last_answer
+            if beating:
+                last_answer = now
+            if beating is not self.is_beating or not beating:
+                self.is_beating = beating
+                self._changed.set()
+                self._tell(beating, since)
+            if beating:
+                await asyncio.sleep(self._interval)
+
+    def _tell(self, beating: bool, since: float) -> None:
+        if self._on_change is None:
+            return
+        try:
+            self._on_change(beating, since)
+        except Exception:
+            _log.exception("the heartbeat callback failed")

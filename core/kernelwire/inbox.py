@@ -1,0 +1,218 @@
+"""The receiving half that every backend needs: hold what arrived, in order, accounted and bounded, for one reader."""
+
+import asyncio
+import os
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from kernelwire.errors import ChannelBusy, ChannelClosed, EndOfChannel, GapNotice, KernelwireError, WrongLoop
+from kernelwire.messages import WireMessage
+
+MESSAGE_OVERHEAD: Final = 1024
+"""What a held message costs beside its bytes: some ten Python objects."""
+
+HIGH_WATER: Final = 64 * 1024 * 1024
+"""Default bound of an inbox that makes senders wait."""
+
+GAP_LIMIT: Final = 1024 * 1024 * 1024
+"""Default bound of an inbox that drops: high, because dropping is the last resort."""
+
+_FAIRNESS: Final = 64
+"""A reader that never has to wait yields to the loop once in so many messages."""
+
+
+class LoopBound:
+    """Something that belongs to the event loop in which it was made.
+
+    Raises:
+        RuntimeError: made outside a running loop.
+    """
+
+    def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self._pid = os.getpid()
+
+    def check_loop(self) -> None:
+        """Raises:
+        WrongLoop: called from another event loop, from none, or from a forked child.
+        """
+        # The private name never raises and never asks the operating system; both matter on every message.
+        if asyncio._get_running_loop() is not self.loop:
+            raise self._wrong_loop()
+
+    def _wrong_loop(self) -> WrongLoop:
+        if os.getpid() != self._pid:
+            return WrongLoop("opened before a fork: a child process must open its own connection")
+        return WrongLoop("belongs to another event loop: use it in the loop that opened it")
+
+
+class Inbox(LoopBound):
+    """A queue of messages with one reader, for the loop in which it was made.
+
+    Arguments:
+        limit: bytes held at the most, with :data:`MESSAGE_OVERHEAD` for each message; one message is always held.
+        drops: what happens beyond the limit. True: the oldest go, and the reader gets a gap notice in their place.
+            False: nothing goes; `full` is True, and whoever feeds the inbox must stop until `on_room` is called.
+        on_room: called when an inbox that was full is half empty again.
+
+    Attributes:
+        held: bytes accounted for now.
+        full: whether `held` reached the limit and has not been half emptied since.
+    """
+
+    def __init__(
+        self, *, limit: int = HIGH_WATER, drops: bool = False, on_room: Callable[[], None] | None = None
+    ) -> None:
+        super().__init__()
+        self.held = 0
+        self.full = False
+        self._limit = limit
+        self._drops = drops
+        self._on_room = on_room
+        self._messages: deque[tuple[int, WireMessage]] = deque()  # with what each one counts for
+        self._missing_count = 0
+        self._missing_size = 0
+        self._reader: asyncio.Future[None] | None = None
+        self._senders: deque[asyncio.Future[None]] = deque()
+        self._end: KernelwireError | None = None
+        self._until_yield = _FAIRNESS
+
+    def put(self, message: WireMessage) -> None:
+        """Take a message that arrived. After `close` it is dropped without a word. From the inbox's own loop only."""
+        if self._end is not None:
+            return
+        cost = MESSAGE_OVERHEAD + sum(map(len, message.frames))
+        self._messages.append((cost, message))
+        self.held += cost
+        if self.held > self._limit:
+            self._overflow()
+        self._wake()
+
+    async def put_when_room(self, message: WireMessage) -> None:
+        """Wait while the inbox is full, then take the message; waiting senders go in the order of their calls.
+
+        Raises:
+            EndOfChannel: the reader's side closed, before or during the wait.
+        """
+        if self.full or self._senders:
+            turn = self.loop.create_future()
+            self._senders.append(turn)
+            try:
+                if self.full or self._senders[0] is not turn:
+                    await turn
+                self._put_open(message)
+            finally:
+                self._senders.remove(turn)
+                self._admit()
+        else:
+            self._put_open(message)
+
+    def close(self, end: KernelwireError | None = None) -> None:
+        """Nothing more will come: `receive` gives what is held, then raises `end` (EndOfChannel if not given)."""
+        if self._end is None:
+            self._end = end or EndOfChannel("the other end closed the channel")
+            self._wake()
+            self._admit()
+
+    def discard(self) -> None:
+        """The reader's own side closed: drop what is held; `receive` raises ChannelClosed from now on."""
+        self._messages.clear()
+        self._missing_count = self._missing_size = self.held = 0
+        self._end = ChannelClosed("the channel was closed by this end")
+        self.full = False
+        self._wake()
+        self._admit()
+
+    def check_open(self) -> None:
+        """Raises:
+        WrongLoop: as for every use.
+        ChannelClosed, EndOfChannel, ConnectionLost: what `receive` would raise when nothing is held.
+        """
+        self.check_loop()
+        if self._end is not None:
+            raise _again(self._end)
+
+    async def receive(self) -> WireMessage:
+        """As :meth:`kernelwire.channels.Receiver.receive`."""
+        self.check_loop()
+        if self._reader is not None:
+            raise ChannelBusy("another task is receiving on this channel")
+        if not self._messages or self._missing_count:
+            await self._wait()
+        elif (until_yield := self._until_yield) > 0:
+            self._until_yield = until_yield - 1
+        else:
+            # Before a message is taken, so that a cancellation here loses none.
+            await self._yield()
+        cost, message = self._messages.popleft()
+        self.held -= cost
+        if self.full and self.held <= self._limit // 2:
+            self.full = False
+            self._admit()
+            if self._on_room is not None:
+                self._on_room()
+        return message
+
+    async def _wait(self) -> None:
+        """Until there is a message to take; raises what stands in its place."""
+        self._until_yield = _FAIRNESS
+        while True:
+            if self._missing_count:
+                notice = GapNotice(
+                    self._missing_count,
+                    self._missing_size,
+                    "the reader fell behind and the oldest were dropped",
+                )
+                self._missing_count = self._missing_size = 0
+                raise notice
+            if self._messages:
+                return
+            if self._end is not None:
+                raise _again(self._end)
+            self._reader = self.loop.create_future()
+            try:
+                await self._reader
+            finally:
+                self._reader = None
+
+    async def _yield(self) -> None:
+        self._until_yield = _FAIRNESS
+        self._reader = self.loop.create_future()
+        try:
+            await asyncio.sleep(0)
+        finally:
+            self._reader = None
+        if not self._messages or self._missing_count:
+            await self._wait()
+
+    def _overflow(self) -> None:
+        if not self._drops:
+            self.full = True
+            return
+        while self.held > self._limit and len(self._messages) > 1:
+            cost, _ = self._messages.popleft()
+            self.held -= cost
+            self._missing_count += 1
+            self._missing_size += cost - MESSAGE_OVERHEAD
+
+    def _put_open(self, message: WireMessage) -> None:
+        if self._end is not None:
+            raise EndOfChannel("the other end closed the channel")
+        self.put(message)
+
+    def _admit(self) -> None:
+        """Let the first waiting sender go, if there is room or no point in waiting."""
+        if self._senders and not self._senders[0].done() and (not self.full or self._end is not None):
+            self._senders[0].set_result(None)
+
+    def _wake(self) -> None:
+        if self._reader is not None and not self._reader.done():
+            self._reader.set_result(None)
+
+
+def _again(error: KernelwireError) -> KernelwireError:
+    """A new error like `error`: one instance raised twice would gather tracebacks, and keep frames alive."""
+    fresh = type(error)(*error.args)
+    fresh.__cause__ = error.__cause__
+    return fresh

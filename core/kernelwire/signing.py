@@ -1,0 +1,72 @@
+"""HMAC over the four JSON parts, under any hash that Python has.
+
+Source: "Messaging in Jupyter", section "The Wire Protocol"; RFC 2104.
+"""
+
+import hashlib
+import hmac
+from collections.abc import Sequence
+from typing import Final
+
+from kernelwire.errors import InvalidField
+from kernelwire.messages import Frame
+
+DEFAULT_SCHEME: Final = "hmac-sha256"
+
+_JOIN_LIMIT: Final = 65536
+"""Up to this size one joined copy hashes faster than separate updates."""
+
+
+class Signer:
+    """Signs and verifies under one key. Safe to share between threads.
+
+    Arguments:
+        key: the connection's ``key``; empty means that nothing is signed and everything verifies.
+        scheme: ``hmac-`` and the name of a hash.
+
+    Raises:
+        InvalidField: the scheme cannot be used, or the key is not bytes.
+    """
+
+    def __init__(self, key: bytes, scheme: str = DEFAULT_SCHEME) -> None:
+        self.scheme = scheme
+        # Made even without a key, so that a bad scheme never waits to be found until somebody sets one.
+        keyed = _keyed_hash(key, scheme)
+        self._keyed = keyed if key else None
+
+    @property
+    def signs(self) -> bool:
+        """Whether there is a key."""
+        return self._keyed is not None
+
+    def sign(self, parts: Sequence[Frame]) -> bytes:
+        """Hex digits over `parts`, in order; empty without a key."""
+        if self._keyed is None:
+            return b""
+        digest = self._keyed.copy()
+        if sum(map(len, parts)) <= _JOIN_LIMIT:
+            digest.update(b"".join(parts))
+        else:
+            for part in parts:
+                digest.update(part)
+        return digest.hexdigest().encode("ascii")
+
+    def verify(self, signature: Frame, parts: Sequence[Frame]) -> bool:
+        """Whether `signature` is genuine, in time that does not depend on where it differs."""
+        return self._keyed is None or hmac.compare_digest(self.sign(parts), signature)
+
+    def __repr__(self) -> str:
+        return f"<Signer {self.scheme if self.signs else 'unsigned'}>"
+
+
+def _keyed_hash(key: bytes, scheme: str) -> hmac.HMAC:
+    if not isinstance(key, bytes):
+        raise InvalidField("key", f"{type(key).__name__} where bytes are needed")
+    prefix, _, name = scheme.partition("-")
+    if prefix != "hmac" or not name:
+        raise InvalidField("signature_scheme", f"{scheme!r} is not 'hmac-' and the name of a hash")
+    try:
+        return hmac.HMAC(key, digestmod=name)
+    except (ValueError, TypeError):  # unknown, or of no fixed length (shake)
+        known = ", ".join(sorted(n for n in hashlib.algorithms_guaranteed if not n.startswith("shake")))
+        raise InvalidField("signature_scheme", f"no hash {name!r} for an HMAC; this Python has {known}") from None
