@@ -141,13 +141,12 @@ class _Client:
         try:
             await self.demultiplexer.feed(channel, message)
         except EndOfChannel:
-            if channel is not Channel.IOPUB:
-                raise PeerGone("this client closed the channel") from None
+            raise PeerGone("this client closed the channel") from None
 
     async def _close(self) -> None:
         if self._kernel.clients.get(self._identity) is self:
             del self._kernel.clients[self._identity]
-            self._kernel.demultiplexer.detach(self._identity)
+            self._kernel.demultiplexer.detach(self._identity, self._to_client)
 
 
 class _Heartbeat(LoopBound, HeartbeatChannel):
@@ -171,6 +170,7 @@ class _Heartbeat(LoopBound, HeartbeatChannel):
         raise NoBeat(f"the in-process kernel did not answer within {timeout:g} s")
 
     async def aclose(self) -> None:
+        self.check_loop()
         if not self._closed.done():
             self._closed.set_result(None)
 

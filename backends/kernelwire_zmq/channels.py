@@ -41,7 +41,7 @@ class Duplex(Sender, Receiver):
     def __init__(self, socket: "zmq.Socket[bytes]", *, routes: bool, max_bytes: int, held: int) -> None:
         self._routes = routes
         self._max_bytes = max_bytes
-        self._inbox = Inbox(limit=held, on_room=lambda: self._wire.resume())
+        self._inbox = Inbox[WireMessage](limit=held, on_room=lambda: self._wire.resume())
         self._wire = Wire(socket, self._take)
 
     async def send(self, message: WireMessage) -> None:
@@ -88,7 +88,7 @@ class IOPub(IOPubChannel):
 
     def __init__(self, socket: "zmq.Socket[bytes]", readiness: Readiness, *, held: int) -> None:
         self._readiness = readiness
-        self._inbox = Inbox(limit=held, drops=True)
+        self._inbox = Inbox[WireMessage](limit=held, drops=True)
         self._wire = Wire(socket, self._take)
 
     def receive(self) -> Coroutine[Any, Any, WireMessage]:

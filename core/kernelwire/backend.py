@@ -4,6 +4,7 @@ To write one, subclass :class:`Backend`, name it in the entry-point group ``kern
 conformance kit over it. Two methods here, three for a channel, one for the heartbeat: six in all.
 """
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Collection
 from contextlib import AsyncExitStack
@@ -23,6 +24,7 @@ from kernelwire.channels import (
 )
 from kernelwire.connection import ConnectionInfo
 from kernelwire.errors import NotSupported
+from kernelwire.inbox import LoopBound
 
 T = TypeVar("T")
 
@@ -62,10 +64,20 @@ class _End:
 
     def __init__(self) -> None:
         self._closers = AsyncExitStack()
+        self._closing = asyncio.Lock()
+        self._owner = LoopBound()
 
     async def aclose(self) -> None:
-        """Close every channel and release what the end holds. May be called twice; a cancelled call still closes."""
-        await self._closers.aclose()
+        """Close every channel and release what the end holds. May be called twice; a cancelled call still closes.
+
+        Raises:
+            WrongLoop: as for the channels.
+        """
+        # Before a closer is taken off the stack, since it would be lost to the right loop.
+        self._owner.check_loop()
+        # Who comes second returns when all is closed, too.
+        async with self._closing:
+            await self._closers.aclose()
 
     async def __aenter__(self) -> Self:
         return self

@@ -25,7 +25,7 @@ class ConnectionInfo:
 
     Attributes:
         transport: the name of the backend; ``tcp`` where a file names none, as everywhere in Jupyter.
-        ip: tcp: the kernel's address; ipc: the path that ``-N`` is added to. None where the transport has no such thing.
+        ip: tcp: the kernel's address; ipc: the path that ``-N`` is added to. None where the transport has none.
         shell_port: 1 to 65535, as all the ports; None where the transport has none or it is still to be chosen.
         iopub_port: see shell_port.
         stdin_port: see shell_port.
@@ -104,7 +104,10 @@ class ConnectionInfo:
         return cls(**values, extra={k: v for k, v in fields.items() if k not in known})
 
     def to_dict(self) -> dict[str, Any]:
-        """The JSON object for a connection file: known fields that have a value, then the unknown ones. Holds the key."""
+        """The JSON object for a connection file: the known fields that have a value, then the unknown ones.
+
+        It holds the key.
+        """
         values: dict[str, Any] = {}
         for f in dataclasses.fields(self):
             value = getattr(self, f.name)

@@ -23,7 +23,7 @@ from kernelwire.channels import (
     ShellChannel,
     StdinChannel,
 )
-from kernelwire.errors import ChannelBusy, ChannelClosed, KernelwireError, MessageTooLarge, PeerGone
+from kernelwire.errors import ChannelBusy, ChannelClosed, KernelwireError, MessageTooLarge, PeerGone, WireError
 from kernelwire.inbox import GAP_LIMIT, HIGH_WATER, Inbox, LoopBound
 from kernelwire.messages import WireMessage
 
@@ -60,8 +60,9 @@ class ClientDemultiplexer:
         iopub_held: int = GAP_LIMIT,
         on_close: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        self._inboxes = {name: Inbox(limit=held) for name in REQUEST_CHANNELS}
-        self._inboxes[Channel.IOPUB] = Inbox(limit=iopub_held, drops=True)
+        self._inboxes = {name: Inbox[WireMessage](limit=held) for name in REQUEST_CHANNELS}
+        self._inboxes[Channel.IOPUB] = Inbox[WireMessage](limit=iopub_held, drops=True)
+        self._iopub_patience = iopub_held // 2
         outlets = {name: _Outlet(transmit, name, max_message_bytes) for name in REQUEST_CHANNELS}
         self.end = ClientEnd(
             shell=_Shell(outlets[Channel.SHELL], self._inboxes[Channel.SHELL]),
@@ -78,7 +79,11 @@ class ClientDemultiplexer:
         Raises:
             EndOfChannel: this side has closed the channel.
         """
-        await self._inboxes[channel].put_when_room(message)
+        inbox = self._inboxes[channel]
+        if channel is Channel.IOPUB and inbox.held > self._iopub_patience:
+            # Before anything is dropped, a reader that keeps up gets its turn; a feeder may have none to give.
+            await asyncio.sleep(0)
+        await inbox.put_when_room(message)
 
     def close(self, error: KernelwireError | None = None) -> None:
         """The wire ended: readers get what is held, then `error` (EndOfChannel if none)."""
@@ -106,7 +111,8 @@ class KernelDemultiplexer:
         on_close: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._wires: dict[bytes, Transmit] = {}
-        self._inboxes = {name: Inbox(limit=held) for name in REQUEST_CHANNELS}
+        self._publishing = asyncio.Lock()
+        self._inboxes = {name: Inbox[WireMessage](limit=held) for name in REQUEST_CHANNELS}
         outlets = {name: _Outlet(self._route, name, max_message_bytes) for name in REQUEST_CHANNELS}
         self._events = _PeerEvents()
         self.end = KernelEnd(
@@ -121,7 +127,7 @@ class KernelDemultiplexer:
     def attach(self, peer: bytes, transmit: Transmit) -> None:
         """A client's wire opened. A peer that is known already is replaced, as the newer connection wins."""
         if peer in self._wires:
-            self.detach(peer)
+            self.detach(peer, self._wires[peer])
         self._wires[peer] = transmit
         self._events.put(PeerEvent(peer, True))
 
@@ -129,9 +135,10 @@ class KernelDemultiplexer:
         """No more peer events; the wires are the backend's to end."""
         self._events.close()
 
-    def detach(self, peer: bytes) -> None:
-        """A client's wire ended; nothing happens if it is not attached."""
-        if self._wires.pop(peer, None) is not None:
+    def detach(self, peer: bytes, transmit: Transmit) -> None:
+        """A client's wire ended; nothing happens if it is not attached, or if a newer one has replaced it."""
+        if self._wires.get(peer) == transmit:
+            del self._wires[peer]
             self._events.put(PeerEvent(peer, False))
 
     async def feed(self, peer: bytes, channel: Channel, message: WireMessage) -> None:
@@ -149,8 +156,13 @@ class KernelDemultiplexer:
         await wire(channel, WireMessage(message.frames))
 
     async def _publish(self, channel: Channel, message: WireMessage) -> None:
-        for wire in tuple(self._wires.values()):
-            await wire(channel, message)
+        # One at a time: if a wire makes one publisher wait, no later one may overtake it on the others.
+        async with self._publishing:
+            for wire in tuple(self._wires.values()):
+                try:
+                    await wire(channel, message)
+                except WireError:  # this client is gone, which is nothing to the others
+                    continue
 
 
 class _Outlet(LoopBound):
@@ -173,18 +185,22 @@ class _Outlet(LoopBound):
             raise MessageTooLarge(size, self._max_message_bytes)
         task = asyncio.current_task()
         assert task is not None
+        cancelling = task.cancelling()
         self._sending.add(task)
         try:
             await self._transmit(self._channel, message)
         except asyncio.CancelledError:
-            # Ours if close() asked for it and nobody else did; the same reckoning as asyncio.timeout's.
-            if self._closed and task.uncancel() == 0:
+            # Ours if close() asked for it and nobody else did since; the same reckoning as asyncio.timeout's.
+            if self._closed and task.cancelling() <= cancelling + 1:
                 raise _closed() from None
             raise
         finally:
             self._sending.discard(task)
+            if self._closed:  # whatever became of the cancellation, it was close()'s
+                task.uncancel()
 
     def close(self) -> None:
+        self.check_loop()
         if not self._closed:
             self._closed = True
             for task in self._sending:
@@ -198,7 +214,7 @@ def _closed() -> ChannelClosed:
 class _Duplex(Sender, Receiver):
     """Both halves as one channel."""
 
-    def __init__(self, outlet: _Outlet, inbox: Inbox) -> None:
+    def __init__(self, outlet: _Outlet, inbox: Inbox[WireMessage]) -> None:
         self._outlet = outlet
         self._inbox = inbox
 
@@ -229,7 +245,7 @@ class _Stdin(_Duplex, StdinChannel):
 class _IOPub(IOPubChannel):
     """Connecting was subscribing, so it is always ready."""
 
-    def __init__(self, inbox: Inbox) -> None:
+    def __init__(self, inbox: Inbox[WireMessage]) -> None:
         self._inbox = inbox
 
     def receive(self) -> Coroutine[Any, Any, WireMessage]:
@@ -239,6 +255,7 @@ class _IOPub(IOPubChannel):
         self._inbox.check_open()
 
     async def aclose(self) -> None:
+        self._inbox.check_loop()
         self._inbox.discard()
 
 

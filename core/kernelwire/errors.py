@@ -40,10 +40,19 @@ No message of any of them contains a key, a token or the content of a message.
 """
 
 from collections.abc import Sequence
+from typing import Self
 
 
 class KernelwireError(Exception):
     """The root of all errors that kernelwire raises."""
+
+    def again(self) -> Self:
+        """A new error like this one: an instance raised twice gathers tracebacks, and keeps their frames alive."""
+        fresh = type(self).__new__(type(self))
+        fresh.args = self.args
+        fresh.__dict__.update(self.__dict__)
+        fresh.__cause__ = self.__cause__
+        return fresh
 
 
 class LocalError(KernelwireError):

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Self
 
 from kernelwire.channels import HeartbeatChannel
-from kernelwire.errors import NoBeat
+from kernelwire.errors import ChannelClosed, KernelwireError, NoBeat
 
 _log = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ class HeartbeatMonitor:
             start, if there was none) whenever `is_beating` changes, and again after each further miss.
 
     Attributes:
-        is_beating: True, False, or None while unknown.
+        is_beating: True, False, or None while unknown, as it is again when the channel cannot beat any more.
         round_trip: seconds that the last answered beat took; None if there was none.
     """
 
@@ -45,6 +45,8 @@ class HeartbeatMonitor:
         self._running = asyncio.Event()
         self._running.set()
         self._changed = asyncio.Event()
+        self._pauses = 0
+        self._end: KernelwireError | None = None
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -54,6 +56,7 @@ class HeartbeatMonitor:
 
     def pause(self) -> None:
         """Stop judging: nothing changes until `unpause`. A manager does so around a planned stop."""
+        self._pauses += 1
         self._running.clear()
 
     def unpause(self) -> None:
@@ -61,8 +64,15 @@ class HeartbeatMonitor:
         self._running.set()
 
     async def wait_beating(self, beating: bool = True) -> None:
-        """Wait until `is_beating` is `beating`; without a time limit of its own."""
+        """Wait until `is_beating` is `beating`; without a time limit of its own.
+
+        Raises:
+            ChannelClosed: the channel or the monitor was closed.
+            NotSupported, ConnectionLost: as the channel's `beat`.
+        """
         while self.is_beating is not beating:
+            if self._end is not None:
+                raise type(self._end)(*self._end.args) from self._end
             self._changed.clear()
             await self._changed.wait()
 
@@ -74,36 +84,49 @@ class HeartbeatMonitor:
         assert self._task is not None
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
+        self._stop(ChannelClosed("the heartbeat monitor was closed"))
 
     async def _watch(self) -> None:
         loop = asyncio.get_running_loop()
         last_answer = loop.time()
+        pauses = self._pauses
         while True:
-            if self.paused:
+            if self._pauses != pauses or self.paused:
                 await self._running.wait()
                 last_answer = loop.time()
+                pauses = self._pauses
             try:
-                self.round_trip = await self._channel.beat(self._time_to_dead)
+                took = await self._channel.beat(self._time_to_dead)
                 beating = True
             except NoBeat:
                 beating = False
-            if self.paused:  # what happened meanwhile was planned
+            except KernelwireError as error:
+                self.is_beating = None
+                self._stop(error)
+                return
+            if self._pauses != pauses:  # what happened meanwhile was planned, even if the pause is over
                 continue
             now = loop.time()
             since = now - last_answer
             if beating:
                 last_answer = now
+                self.round_trip = took
             if beating is not self.is_beating or not beating:
                 self.is_beating = beating
                 self._changed.set()
                 self._tell(beating, since)
-            if beating:
-                await asyncio.sleep(self._interval)
+            # Even after a miss: a channel that refuses at once must not keep the loop for itself.
+            await asyncio.sleep(self._interval if beating else 0)
+
+    def _stop(self, error: KernelwireError) -> None:
+        if self._end is None:
+            self._end = error
+        self._changed.set()
 
     def _tell(self, beating: bool, since: float) -> None:
         if self._on_change is None:
             return
         try:
             self._on_change(beating, since)
-        except Exception:
+        except Exception:  # noqa: BLE001 - the caller's code; watching goes on
             _log.exception("the heartbeat callback failed")

@@ -4,10 +4,9 @@ import asyncio
 import os
 from collections import deque
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Generic, Protocol, TypeVar
 
 from kernelwire.errors import ChannelBusy, ChannelClosed, EndOfChannel, GapNotice, KernelwireError, WrongLoop
-from kernelwire.messages import WireMessage
 
 MESSAGE_OVERHEAD: Final = 1024
 """What a held message costs beside its bytes: some ten Python objects."""
@@ -20,6 +19,17 @@ GAP_LIMIT: Final = 1024 * 1024 * 1024
 
 _FAIRNESS: Final = 64
 """A reader that never has to wait yields to the loop once in so many messages."""
+
+
+class Sized(Protocol):
+    """What an inbox can hold: something that knows its size in bytes."""
+
+    @property
+    def size(self) -> int:
+        """Bytes, as far as they are to be accounted for."""
+
+
+M = TypeVar("M", bound=Sized)
 
 
 class LoopBound:
@@ -38,7 +48,7 @@ class LoopBound:
         WrongLoop: called from another event loop, from none, or from a forked child.
         """
         # The private name never raises and never asks the operating system; both matter on every message.
-        if asyncio._get_running_loop() is not self.loop:
+        if asyncio._get_running_loop() is not self.loop:  # noqa: SLF001
             raise self._wrong_loop()
 
     def _wrong_loop(self) -> WrongLoop:
@@ -47,7 +57,7 @@ class LoopBound:
         return WrongLoop("belongs to another event loop: use it in the loop that opened it")
 
 
-class Inbox(LoopBound):
+class Inbox(LoopBound, Generic[M]):
     """A queue of messages with one reader, for the loop in which it was made.
 
     Arguments:
@@ -70,7 +80,7 @@ class Inbox(LoopBound):
         self._limit = limit
         self._drops = drops
         self._on_room = on_room
-        self._messages: deque[tuple[int, WireMessage]] = deque()  # with what each one counts for
+        self._messages: deque[tuple[int, M]] = deque()  # with what each one counts for
         self._missing_count = 0
         self._missing_size = 0
         self._reader: asyncio.Future[None] | None = None
@@ -78,24 +88,24 @@ class Inbox(LoopBound):
         self._end: KernelwireError | None = None
         self._until_yield = _FAIRNESS
 
-    def put(self, message: WireMessage) -> None:
+    def put(self, message: M) -> None:
         """Take a message that arrived. After `close` it is dropped without a word. From the inbox's own loop only."""
         if self._end is not None:
             return
-        cost = MESSAGE_OVERHEAD + sum(map(len, message.frames))
+        cost = MESSAGE_OVERHEAD + message.size
         self._messages.append((cost, message))
         self.held += cost
         if self.held > self._limit:
             self._overflow()
         self._wake()
 
-    async def put_when_room(self, message: WireMessage) -> None:
+    async def put_when_room(self, message: M) -> None:
         """Wait while the inbox is full, then take the message; waiting senders go in the order of their calls.
 
         Raises:
             EndOfChannel: the reader's side closed, before or during the wait.
         """
-        if self.full or self._senders:
+        if self._end is None and (self.full or self._senders):
             turn = self.loop.create_future()
             self._senders.append(turn)
             try:
@@ -131,9 +141,9 @@ class Inbox(LoopBound):
         """
         self.check_loop()
         if self._end is not None:
-            raise _again(self._end)
+            raise self._end.again()
 
-    async def receive(self) -> WireMessage:
+    async def receive(self) -> M:
         """As :meth:`kernelwire.channels.Receiver.receive`."""
         self.check_loop()
         if self._reader is not None:
@@ -169,7 +179,7 @@ class Inbox(LoopBound):
             if self._messages:
                 return
             if self._end is not None:
-                raise _again(self._end)
+                raise self._end.again()
             self._reader = self.loop.create_future()
             try:
                 await self._reader
@@ -196,7 +206,7 @@ class Inbox(LoopBound):
             self._missing_count += 1
             self._missing_size += cost - MESSAGE_OVERHEAD
 
-    def _put_open(self, message: WireMessage) -> None:
+    def _put_open(self, message: M) -> None:
         if self._end is not None:
             raise EndOfChannel("the other end closed the channel")
         self.put(message)
@@ -209,10 +219,3 @@ class Inbox(LoopBound):
     def _wake(self) -> None:
         if self._reader is not None and not self._reader.done():
             self._reader.set_result(None)
-
-
-def _again(error: KernelwireError) -> KernelwireError:
-    """A new error like `error`: one instance raised twice would gather tracebacks, and keep frames alive."""
-    fresh = type(error)(*error.args)
-    fresh.__cause__ = error.__cause__
-    return fresh

@@ -54,11 +54,11 @@ def decode(data: bytes | memoryview, what: str) -> Any:
     try:
         return json.loads(str(data, "utf-8-sig", "replace"))
     except RecursionError:
-        raise MalformedMessage(f"{what}: nested too deep") from None
+        problem = "nested too deep"
     except ValueError as error:
-        # The error's own text quotes no more than a position; its document attribute must not travel.
-        position = getattr(error, "pos", 0)
-        raise MalformedMessage(f"{what}: not JSON (at character {position})") from None
+        problem = f"not JSON (at character {getattr(error, 'pos', 0)})"
+    # Raised out here, with no context: the error above holds the whole document, which must not travel.
+    raise MalformedMessage(f"{what}: {problem}")
 
 
 def _has_non_finite(value: object) -> bool:

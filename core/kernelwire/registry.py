@@ -46,7 +46,7 @@ def load(name: str) -> Backend:
     Raises:
         UnknownTransport: no distribution provides it; the text lists what is installed, and the nearest name.
         AmbiguousTransport: several do; the text names them.
-        TransportUnavailable: it cannot be imported (the text says what to install), or is no Backend.
+        TransportUnavailable: it cannot be imported (the text says what to install), is no Backend, or fails when made.
     """
     entries = {(entry.value, *_distribution(entry)): entry for entry in metadata.entry_points(group=GROUP, name=name)}
     if not entries:
@@ -62,8 +62,9 @@ def load(name: str) -> Backend:
         )
     try:
         return backend()
-    except TypeError as error:
-        raise TransportUnavailable(f"transport {name!r}: {entry.value} cannot be made: {error}") from error
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise TransportUnavailable(f"transport {name!r}: {entry.value} cannot be made ({reason})") from error
 
 
 def _load_entry(entry: metadata.EntryPoint) -> object:

@@ -57,6 +57,8 @@ class Session:
     Attributes:
         rejected: how many messages :meth:`check` and :meth:`unpack` refused, by the name of the error.
         signer: signs and verifies under this session's key.
+        speaks_v4: whether the last message that `unpack` saw was of protocol v4; `pack` then writes v4 too. A client
+            has one kernel, so this answers it as it speaks; a kernel's end sets it for each reply.
 
     Raises:
         InvalidField: the scheme is unknown.
@@ -75,6 +77,7 @@ class Session:
         self.username = _username() if username is None else username
         self.rejected: Counter[str] = Counter()
         self.signer = Signer(key, signature_scheme)
+        self.speaks_v4 = False
         self._history = history
         self._accepted: OrderedDict[bytes, None] = OrderedDict()
         self._lock = threading.Lock()
@@ -131,6 +134,8 @@ class Session:
         Raises:
             InvalidMessage: a part holds something that JSON cannot say.
         """
+        if self.speaks_v4:
+            message = adapter.to_v4(message)
         parts = [jsoncodec.encode(getattr(message, name), name) for name in PARTS]
         return [self.signer.sign(parts), *parts, *map(freeze, message.buffers)]
 
@@ -150,7 +155,8 @@ class Session:
             if not isinstance(header.get("msg_type"), str):
                 raise MalformedMessage("header: msg_type is missing or not a string")
             message = Message(header, parent_header, metadata, content, tuple(frames[5:]))
-            return adapter.to_v5(message) if adapter.is_v4(message) else message
+            self.speaks_v4 = adapter.is_v4(message)
+            return adapter.to_v5(message) if self.speaks_v4 else message
         except RemoteError as error:
             raise self._refusal(error) from None
 

@@ -1,0 +1,232 @@
+"""Carry a kernel from the transport that reaches it to a transport that serves it. No JSON is parsed.
+
+The *far* side is the kernel's; the *near* side is where clients come in. Each client gets a client end of its own on
+the far side, so that replies find their way; what the kernel publishes is read once. Messages are verified with the
+key of the side they come from, and signed anew where the keys differ.
+"""
+
+import asyncio
+import logging
+import secrets
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any, Final, NamedTuple
+
+from kernelwire import registry
+from kernelwire.backend import ClientEnd, KernelEnd
+from kernelwire.channels import Channel, PeerEvents, Receiver, Sender
+from kernelwire.connection import ConnectionInfo
+from kernelwire.errors import BridgeLoop, ChannelClosed, EndOfChannel, GapNotice, PeerGone, RemoteError
+from kernelwire.heartbeat import HeartbeatMonitor
+from kernelwire.messages import WireMessage
+from kernelwire.session import Session
+
+_log = logging.getLogger(__name__)
+
+OpenClient = Callable[[bytes, Collection[Channel]], Awaitable[ClientEnd]]
+"""Opens a client's end on the far side: identity, and the channels that will be used."""
+
+MAX_CLIENTS: Final = 1000
+"""Clients carried at once; beyond it the one that was silent longest is let go."""
+
+_REQUESTS: Final = (Channel.SHELL, Channel.CONTROL, Channel.STDIN)
+
+
+class Bridge:
+    """Carries until it is cancelled, or until either side ends.
+
+    Arguments:
+        near: where clients come in; the caller closes it.
+        open_client: opens client ends on the far side; they are closed here.
+        near_session: verifies and signs on the near side.
+        far_session: verifies and signs on the far side.
+        max_clients: see :data:`MAX_CLIENTS`.
+    """
+
+    def __init__(
+        self,
+        near: KernelEnd,
+        open_client: OpenClient,
+        *,
+        near_session: Session,
+        far_session: Session,
+        max_clients: int = MAX_CLIENTS,
+    ) -> None:
+        self._near = near
+        self._open_client = open_client
+        self._near_session = near_session
+        self._far_session = far_session
+        self._same_key = near_session.signer.agrees_with(far_session.signer)
+        self._max_clients = max_clients
+        self._clients: OrderedDict[bytes, _Client] = OrderedDict()
+
+    async def run(self) -> None:
+        """Carry. Returns when the far side's kernel or the near side closed.
+
+        Raises:
+            ConfigurationError, ConnectionLost: the far side cannot be opened, or a wire broke for good.
+        """
+        near = self._near
+        near.beating = False
+        far = await self._open_client(_new_identity(), {Channel.IOPUB, Channel.HEARTBEAT})
+        try:
+            async with far, HeartbeatMonitor(far.heartbeat, on_change=self._on_heartbeat):
+                work = [self._carry_iopub(far)]
+                work += [self._carry_requests(far, name) for name in _REQUESTS]
+                if near.peers is not None:
+                    work.append(self._watch_peers(near.peers))
+                await _until_first_ends(work)
+        finally:
+            await _cancel([client.task for client in self._clients.values()])
+
+    def _on_heartbeat(self, beating: bool, _since: float) -> None:
+        self._near.beating = beating
+
+    async def _carry_iopub(self, far: ClientEnd) -> None:
+        while True:
+            try:
+                message = await far.iopub.receive()
+            except GapNotice as notice:
+                _log.warning("bridge: %s", notice)
+                self._near.dropped += notice.count or 0
+                continue
+            carried = self._translate(message, self._far_session, self._near_session)
+            if carried is not None:
+                await self._near.iopub.send(carried)
+
+    async def _carry_requests(self, far: ClientEnd, name: Channel) -> None:
+        near: Receiver = getattr(self._near, name)
+        while True:
+            message = await near.receive()
+            carried = self._translate(message, self._near_session, self._far_session)
+            if carried is None:
+                continue
+            if name is Channel.SHELL:
+                # Not before we can hear what the request makes the kernel publish.
+                await far.iopub.ready()
+            while True:
+                client = self._client_of(message.peer)
+                try:
+                    await getattr(await client.end, name).send(carried)
+                    break
+                except ChannelClosed:  # let go just now; a client that speaks again is taken up again
+                    if not client.task.done():
+                        raise
+
+    async def _carry_client(self, peer: bytes, opened: "asyncio.Future[ClientEnd]") -> None:
+        """One client's life: its end on the far side, and everything that comes back to it."""
+        try:
+            end = await self._open_client(_new_identity(), _REQUESTS)
+        except BaseException as error:
+            # Whoever waits to send is told, and ends the bridge; a cancelled opening has nobody waiting.
+            if isinstance(error, Exception):
+                opened.set_exception(error)
+                return
+            opened.cancel()
+            raise
+        async with end:
+            opened.set_result(end)
+            await _until_first_ends([self._carry_replies(end, name, peer) for name in _REQUESTS])
+        if (client := self._clients.get(peer)) is not None and client.end is opened:
+            del self._clients[peer]
+
+    async def _carry_replies(self, end: ClientEnd, name: Channel, peer: bytes) -> None:
+        far: Receiver = getattr(end, name)
+        near: Sender = getattr(self._near, name)
+        while True:
+            carried = self._translate(await far.receive(), self._far_session, self._near_session)
+            if carried is not None:
+                await near.send(WireMessage(carried.frames, peer))
+
+    def _translate(self, message: WireMessage, source: Session, target: Session) -> WireMessage | None:
+        """The message for the other side; None if it is not genuine."""
+        try:
+            source.check(message.frames)
+        except RemoteError as error:
+            _log.debug("bridge: dropped a message: %s", error)
+            return None
+        return message if self._same_key else WireMessage(target.resign(message.frames), message.peer)
+
+    def _client_of(self, peer: bytes) -> "_Client":
+        client = self._clients.get(peer)
+        if client is None:
+            opened: asyncio.Future[ClientEnd] = asyncio.get_running_loop().create_future()
+            task = asyncio.create_task(self._carry_client(peer, opened), name="kernelwire bridge client")
+            client = self._clients[peer] = _Client(opened, task)
+            if len(self._clients) > self._max_clients:
+                _, silent = self._clients.popitem(last=False)
+                silent.task.cancel()
+        self._clients.move_to_end(peer)
+        return client
+
+    async def _watch_peers(self, peers: PeerEvents) -> None:
+        while True:
+            event = await peers.receive()
+            if not event.joined and (client := self._clients.pop(event.peer, None)) is not None:
+                client.task.cancel()
+
+
+class _Client(NamedTuple):
+    """A near client as the bridge knows it: its end on the far side, once that is open, and the task that reads it."""
+
+    end: "asyncio.Future[ClientEnd]"
+    task: "asyncio.Task[None]"
+
+
+@asynccontextmanager
+async def bridge(far: ConnectionInfo, near: ConnectionInfo) -> AsyncIterator[ConnectionInfo]:
+    """Serve the kernel at `far` at `near` too, as long as the context lasts; yields `near` with its address complete.
+
+    Arguments:
+        far: where the kernel is.
+        near: where to serve it: at least a transport, and a key for the clients there. What is missing of its
+            address is chosen.
+
+    Raises:
+        BridgeLoop: both are the same address.
+        ConfigurationError: a transport or a field cannot be used, or the near address is taken.
+        NotSupported: the near transport has no kernel end.
+    """
+    if near.address == far.address:
+        raise BridgeLoop("both sides of the bridge are the same kernel: give the near side another address")
+    far_backend = registry.load(far.transport)
+    near_backend = registry.load(near.transport)
+
+    def open_client(identity: bytes, channels: Collection[Channel]) -> Awaitable[ClientEnd]:
+        return far_backend.connect(far, identity=identity, channels=channels)
+
+    near = near_backend.prepare(near)
+    try:
+        async with await near_backend.serve(near) as end:
+            carrier = Bridge(end, open_client, near_session=Session.of(near), far_session=Session.of(far))
+            running = asyncio.create_task(carrier.run(), name="kernelwire bridge")
+            try:
+                yield near
+            finally:
+                await _cancel([running])
+    finally:
+        near_backend.release(near)
+
+
+async def _until_first_ends(work: Collection[Coroutine[Any, Any, None]]) -> None:
+    """Run all until one returns or fails, then end the others. A closed channel is an end, not a failure."""
+    tasks = [asyncio.create_task(one) for one in work]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        await _cancel(tasks)
+    for task in done:
+        error = task.exception()
+        if error is not None and not isinstance(error, EndOfChannel | ChannelClosed | PeerGone):
+            raise error
+
+
+async def _cancel(tasks: Collection["asyncio.Task[None]"]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _new_identity() -> bytes:
+    return secrets.token_hex(16).encode("ascii")
