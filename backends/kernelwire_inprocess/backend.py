@@ -63,6 +63,8 @@ class InProcessBackend(Backend):
 
     async def serve(self, info: ConnectionInfo) -> KernelEnd:
         name = _name(info)
+        if (pid := info.extra.get("pid", os.getpid())) != os.getpid():
+            raise InvalidField("pid", f"{pid} is another process; this is {os.getpid()}")
         served = self._names.get(name)
         if served is not None and served.lives_here:
             raise AddressInUse(f"an in-process kernel is already served as {name!r}")

@@ -1,9 +1,12 @@
 """Connection fields to zmq addresses: tcp ports and ipc paths, as Jupyter writes them."""
 
+import asyncio
+import errno
 import os
 import socket
 import stat
 import tempfile
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Final
@@ -15,6 +18,9 @@ from kernelwire.errors import AddressInUse, InvalidField
 
 _IPC_DIRECTORY: Final = "kernelwire-"
 """Prefix of the private directories that `prepare_ipc` makes, by which `release_ipc` knows them again."""
+
+_FREE_TRIES: Final = 500
+_FREE_PAUSE: Final = 0.002
 
 _ANY: Final = frozenset({"*", "0.0.0.0", "::"})  # noqa: S104 - recognised, not chosen
 
@@ -46,18 +52,20 @@ def prepare_tcp(info: ConnectionInfo) -> ConnectionInfo:
         InvalidField: ``ip`` is no address of this machine.
     """
     missing = [field for field in PORT_FIELDS if getattr(info, field) is None]
+    kept = {getattr(info, field) for field in PORT_FIELDS}
     ip = info.ip or "127.0.0.1"
     host = "0.0.0.0" if ip == "*" else ip  # noqa: S104 - only where the caller's "*" says so
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     chosen = {}
     with ExitStack() as held:  # all at once, so that no port is given twice
-        for field in missing:
+        while missing:
             probe = held.enter_context(socket.socket(family))
             try:
                 probe.bind((host, 0))
             except OSError as error:
                 raise InvalidField("ip", f"{ip!r} is no address of this machine: {error.strerror}") from error
-            chosen[field] = probe.getsockname()[1]
+            if (port := probe.getsockname()[1]) not in kept:
+                chosen[missing.pop(0)] = port
     return info.replace(ip=ip, **chosen)
 
 
@@ -68,6 +76,7 @@ def prepare_ipc(info: ConnectionInfo) -> ConnectionInfo:
         InvalidField: the path is too long for the operating system.
     """
     path = info.ip or str(Path(tempfile.mkdtemp(prefix=_IPC_DIRECTORY)) / "kernel")
+    made = None if info.ip else Path(path).parent
     chosen: dict[str, int] = {}
     taken = {getattr(info, field) for field in PORT_FIELDS}
     number = 0
@@ -78,8 +87,13 @@ def prepare_ipc(info: ConnectionInfo) -> ConnectionInfo:
                 number += 1
             chosen[field] = number
     info = info.replace(ip=path, **chosen)
-    for field in PORT_FIELDS:
-        address(info, field)
+    try:
+        for field in PORT_FIELDS:
+            address(info, field)
+    except InvalidField:
+        if made is not None:
+            made.rmdir()
+        raise
     return info
 
 
@@ -91,7 +105,8 @@ def release_ipc(info: ConnectionInfo) -> None:
         if (port := getattr(info, field)) is not None:
             path = Path(f"{info.ip}-{port}")
             if _is_socket(path):
-                path.unlink(missing_ok=True)
+                with suppress(OSError):  # gone by now, or not ours to remove
+                    path.unlink()
     directory = Path(info.ip).parent
     if directory.name.startswith(_IPC_DIRECTORY):
         with suppress(OSError):  # gone already, or somebody else keeps files in it
@@ -113,11 +128,36 @@ def claim_ipc(endpoint: str, field: str) -> None:
         probe.setblocking(False)
         try:
             probe.connect(path)
-        except ConnectionRefusedError:
+        except (ConnectionRefusedError, FileNotFoundError):
             return  # left behind by a process that is gone
         except OSError:
             pass  # its queue is full: alive
     raise AddressInUse(f"{field}: {endpoint} is in use by another process or socket")
+
+
+async def until_free(endpoints: Sequence[str]) -> None:
+    """Wait until the addresses of sockets that are closed can be bound again, though not for ever: zmq takes them down
+    in a thread of its own, and does not tell when.
+    """
+    for _ in range(_FREE_TRIES):
+        if not any(map(_is_bound, endpoints)):
+            return
+        await asyncio.sleep(_FREE_PAUSE)
+
+
+def _is_bound(endpoint: str) -> bool:
+    scheme, _, rest = endpoint.partition("://")
+    if scheme == "ipc":
+        return os.path.lexists(rest)
+    host, _, port = rest.rpartition(":")
+    host = host.strip("[]")
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, int(port)))
+        except OSError as error:
+            return error.errno == errno.EADDRINUSE
+    return False
 
 
 def _ipc_address(info: ConnectionInfo, port: int) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import zmq
 
@@ -16,7 +16,7 @@ from kernelwire_zmq.channels import Control, Duplex, Heartbeat, IOPub, Shell, St
 from kernelwire_zmq.contexts import SharedContext
 from kernelwire_zmq.echo import Echo
 from kernelwire_zmq.publisher import Publisher
-from kernelwire_zmq.readiness import Readiness
+from kernelwire_zmq.readiness import GONE, Readiness
 from kernelwire_zmq.sockets import Sockets
 
 MAX_MESSAGE_BYTES: Final = 1024 * 1024 * 1024
@@ -66,79 +66,83 @@ class ZmqBackend(Backend):
         first, most = settings.reconnect
         pace = {"RECONNECT_IVL": first, "RECONNECT_IVL_MAX": most}
         bounds = {"SNDHWM": settings.queue, "RCVHWM": settings.queue}
+        options: dict[Channel, dict[str, Any]] = {
+            Channel.SHELL: {"ROUTING_ID": identity, **bounds},
+            Channel.CONTROL: {"ROUTING_ID": identity, **bounds},
+            Channel.STDIN: {"ROUTING_ID": identity, **bounds},
+            # Subscribed before connected, so that the subscription is the first thing the kernel hears.
+            Channel.IOPUB: {"SUBSCRIBE": b"", "RCVHWM": 0},
+            Channel.HEARTBEAT: bounds,
+        }
         sockets = Sockets(self._contexts, info)
+        opened: dict[Channel, zmq.Socket[bytes]] = {}
+        try:
+            for name in (name for name in Channel if name in channels):
+                kind = zmq.SUB if name is Channel.IOPUB else zmq.DEALER
+                opened[name] = sockets.connect(kind, f"{name}_port", **options[name], **pace)
+            sub = opened.get(Channel.IOPUB)
+            monitor = sub and sockets.monitor(sub, GONE)
+        except BaseException:
+            await sockets.release()
+            raise
 
         def request(kind: type[D], name: Channel) -> D | None:
-            if name not in channels:
+            if name not in opened:
                 return None
-            socket = sockets.connect(zmq.DEALER, f"{name}_port", ROUTING_ID=identity, **bounds, **pace)
-            return kind(socket, routes=False, max_bytes=MAX_MESSAGE_BYTES, held=settings.held)
+            return kind(opened[name], routes=False, max_bytes=MAX_MESSAGE_BYTES, held=settings.held)
 
         def nudges() -> list[zmq.Socket[bytes]]:
             fields = [f for f in ("control_port", "shell_port") if getattr(info, f) is not None]
             return [sockets.connect(zmq.DEALER, field, **pace) for field in fields]
 
-        def iopub() -> IOPub | None:
-            if Channel.IOPUB not in channels:
-                return None
-            # Subscribed before connected, so that the subscription is the first thing the kernel hears.
-            socket = sockets.connect(zmq.SUB, "iopub_port", SUBSCRIBE=b"", RCVHWM=0, **pace)
-            return IOPub(socket, Readiness(socket, Session.of(info), nudges), held=settings.iopub_held)
-
-        def heartbeat() -> Heartbeat | None:
-            if Channel.HEARTBEAT not in channels:
-                return None
-            return Heartbeat(sockets.connect(zmq.DEALER, "hb_port", **bounds, **pace))
-
-        try:
-            return ClientEnd(
-                shell=request(Shell, Channel.SHELL),
-                control=request(Control, Channel.CONTROL),
-                stdin=request(Stdin, Channel.STDIN),
-                iopub=iopub(),
-                heartbeat=heartbeat(),
-                on_close=sockets.release,
-            )
-        except BaseException:
-            await sockets.abandon()
-            raise
+        iopub = heartbeat = None
+        if sub is not None and monitor is not None:
+            readiness = Readiness(sub, monitor, Session.of(info), nudges)
+            iopub = IOPub(sub, readiness, held=settings.iopub_held)
+        if Channel.HEARTBEAT in opened:
+            heartbeat = Heartbeat(opened[Channel.HEARTBEAT])
+        return ClientEnd(
+            shell=request(Shell, Channel.SHELL),
+            control=request(Control, Channel.CONTROL),
+            stdin=request(Stdin, Channel.STDIN),
+            iopub=iopub,
+            heartbeat=heartbeat,
+            on_close=sockets.release,
+        )
 
     async def serve(self, info: ConnectionInfo) -> KernelEnd:
         settings = self._settings
         bounds = {"SNDHWM": settings.queue, "RCVHWM": settings.queue, "MAXMSGSIZE": MAX_MESSAGE_BYTES}
+        # A client that reconnects under its identity takes the place of its dead connection; a reply to a client that
+        # is gone is an error here, not a silent loss.
+        routing = {"ROUTER_HANDOVER": 1, "ROUTER_MANDATORY": 1}
         sockets = Sockets(self._contexts, info)
-
-        def router(field: str) -> zmq.Socket[bytes]:
-            # A client that reconnects under its identity takes the place of its dead connection; a reply to a client
-            # that is gone is an error here, not a silent loss.
-            return sockets.bind(zmq.ROUTER, field, ROUTER_HANDOVER=1, ROUTER_MANDATORY=1, **bounds)
-
-        def request(kind: type[D], name: Channel) -> D:
-            socket = router(f"{name}_port")
-            return kind(socket, routes=True, max_bytes=MAX_MESSAGE_BYTES, held=settings.held)
-
         try:
-            publisher = Publisher(
-                sockets.bind(zmq.XPUB, "iopub_port", XPUB_VERBOSE=1, XPUB_NODROP=1, **bounds),
-                Session.of(info),
-                max_bytes=MAX_MESSAGE_BYTES,
-            )
-            echo = Echo(router("hb_port"))
-
-            async def on_close() -> None:
-                echo.close()
-                await sockets.release()
-
-            end = KernelEnd(
-                shell=request(Shell, Channel.SHELL),
-                control=request(Control, Channel.CONTROL),
-                stdin=request(Stdin, Channel.STDIN),
-                iopub=publisher,
-                on_close=on_close,
+            xpub = sockets.bind(zmq.XPUB, "iopub_port", XPUB_VERBOSER=1, XPUB_NODROP=1, **bounds)
+            shell, control, stdin, hb = (
+                sockets.bind(zmq.ROUTER, f"{name}_port", **routing, **bounds)
+                for name in (Channel.SHELL, Channel.CONTROL, Channel.STDIN, Channel.HEARTBEAT)
             )
         except BaseException:
-            await sockets.abandon()
+            await sockets.release()
             raise
+
+        def request(kind: type[D], socket: "zmq.Socket[bytes]") -> D:
+            return kind(socket, routes=True, max_bytes=MAX_MESSAGE_BYTES, held=settings.held)
+
+        async def on_close() -> None:
+            echo.close()
+            await sockets.release()
+
+        publisher = Publisher(xpub, Session.of(info), max_bytes=MAX_MESSAGE_BYTES)
+        echo = Echo(hb)
+        end = KernelEnd(
+            shell=request(Shell, shell),
+            control=request(Control, control),
+            stdin=request(Stdin, stdin),
+            iopub=publisher,
+            on_close=on_close,
+        )
         publisher.end = echo.end = end
         return end
 

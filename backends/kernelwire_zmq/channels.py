@@ -48,7 +48,10 @@ class Duplex(Sender, Receiver):
         size = message.size
         if size > self._max_bytes:
             raise MessageTooLarge(size, self._max_bytes)
-        await self._wire.send(framing.routed(message) if self._routes else [DELIMITER, *message.frames])
+        if self._routes:
+            await self._wire.send(framing.routed(message), message.peer)
+        else:
+            await self._wire.send([DELIMITER, *message.frames])
 
     # A plain method that hands on a coroutine: one frame less on every message.
     def receive(self) -> Coroutine[Any, Any, WireMessage]:
@@ -90,6 +93,7 @@ class IOPub(IOPubChannel):
         self._readiness = readiness
         self._inbox = Inbox[WireMessage](limit=held, drops=True)
         self._wire = Wire(socket, self._take)
+        readiness.drain = self._wire.drain
 
     def receive(self) -> Coroutine[Any, Any, WireMessage]:
         return self._inbox.receive()
@@ -120,7 +124,7 @@ class Heartbeat(HeartbeatChannel):
     def __init__(self, socket: "zmq.Socket[bytes]") -> None:
         self._wire = Wire(socket, self._take)
         self._pings = itertools.count(1)
-        self._waiting: dict[bytes, asyncio.Future[None]] = {}
+        self._waiting: dict[bytes, asyncio.Future[bool]] = {}
 
     async def beat(self, timeout: float) -> float:
         loop = self._wire.loop
@@ -131,7 +135,8 @@ class Heartbeat(HeartbeatChannel):
         try:
             async with asyncio.timeout(timeout):
                 await self._wire.send([b"", ping])
-                await pong
+                if not await pong:
+                    raise ChannelClosed("the channel was closed by this end")
         except TimeoutError:
             raise NoBeat(f"the kernel's heartbeat did not answer within {timeout:g} s") from None
         finally:
@@ -143,9 +148,9 @@ class Heartbeat(HeartbeatChannel):
         self._wire.close(0)
         for pong in self._waiting.values():
             if not pong.done():
-                pong.set_exception(ChannelClosed("the channel was closed by this end"))
+                pong.set_result(False)
 
     def _take(self) -> None:
         pong = self._waiting.get(self._wire.socket.recv_multipart(zmq.NOBLOCK)[-1])
         if pong is not None and not pong.done():
-            pong.set_result(None)
+            pong.set_result(True)

@@ -1,6 +1,7 @@
 """One zmq context for the open ends of a backend object: made with the first, terminated with the last."""
 
 import asyncio
+import os
 import threading
 from contextlib import suppress
 
@@ -14,9 +15,13 @@ class SharedContext:
         self._context: zmq.Context[zmq.Socket[bytes]] | None = None
         self._users = 0
         self._lock = threading.Lock()
+        self._pid = os.getpid()
 
     def acquire(self) -> "zmq.Context[zmq.Socket[bytes]]":
         """The context, made if this is its first user."""
+        if os.getpid() != self._pid:
+            # A forked child has none of the threads that make its parent's context work.
+            self._context, self._users, self._lock, self._pid = None, 0, threading.Lock(), os.getpid()
         with self._lock:
             if self._context is None:
                 self._context = zmq.Context()

@@ -1,9 +1,10 @@
 """The kernel's side of the heartbeat."""
 
+from contextlib import suppress
+
 import zmq
 
 from kernelwire.backend import KernelEnd
-from kernelwire_zmq.errors import broken
 from kernelwire_zmq.wire import Wire
 
 
@@ -27,9 +28,6 @@ class Echo:
         ping = self._wire.socket.recv_multipart(zmq.NOBLOCK)
         if not self.end.beating:
             return
-        try:
+        # Whoever does not read its pongs, or is gone, has no use for this one; the next ping is somebody else's.
+        with suppress(zmq.ZMQError):
             self._wire.socket.send_multipart(ping, zmq.NOBLOCK)
-        except zmq.Again:  # whoever does not read its pongs has no use for this one
-            pass
-        except zmq.ZMQError as error:
-            raise broken(error) from error

@@ -20,8 +20,8 @@ _NOBLOCK: Final = int(zmq.NOBLOCK)
 _MAX_ROUTING: Final = 32
 _SIGNED_FRAMES: Final = 5
 _SEVERAL: Final = b"\0several\0"
-"""Marks a peer of more than one routing frame. No single one looks so: zmq's own are NUL and 4 bytes, and a caller's
-must not start with NUL."""
+"""Marks a peer of more than one routing frame. A single one seldom looks so: zmq's own are NUL and 4 bytes, and a
+caller's must not start with NUL. One that does all the same is marked too, so that it names nobody else."""
 
 
 def receive(socket: "zmq.Socket[bytes]", max_bytes: int) -> WireMessage:
@@ -72,7 +72,7 @@ def _skip(socket: "zmq.Socket[bytes]") -> WireMessage:
 
 
 def _to_peer(routing: Sequence[bytes]) -> bytes:
-    if len(routing) == 1:
+    if len(routing) == 1 and not routing[0].startswith(_SEVERAL):
         return routing[0]
     if not routing:
         return b""

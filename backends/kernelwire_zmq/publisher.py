@@ -8,7 +8,7 @@ import zmq
 from kernelwire.backend import KernelEnd
 from kernelwire.channels import IOPubPublisher
 from kernelwire.errors import MessageTooLarge
-from kernelwire.messages import WireMessage
+from kernelwire.messages import Frame, WireMessage
 from kernelwire.session import Session
 from kernelwire_zmq import framing
 from kernelwire_zmq.channels import LINGER
@@ -25,8 +25,12 @@ class Publisher(IOPubPublisher):
     """With XPUB_NODROP a send fails while any subscriber's queue is full. So a full queue is noticed: first the kernel
     waits a little, then it counts the message as dropped and sends it to all the others.
 
+    That puts the full one aside: zmq passes it by from then on, without an error, until it has read half its queue,
+    and does not tell when that is. So with others beside it, every message counts from its first loss on until all
+    subscribers have left. A subscriber that is alone is never put aside, and the count is exact.
+
     Arguments:
-        socket: a bound XPUB with XPUB_VERBOSE and XPUB_NODROP.
+        socket: a bound XPUB with XPUB_VERBOSER and XPUB_NODROP.
         session: signs the welcomes.
         max_bytes: bound on a message.
 
@@ -40,39 +44,60 @@ class Publisher(IOPubPublisher):
         self._session = session
         self._max_bytes = max_bytes
         self._patient = True
+        self._aside = False
+        self._subscriptions = 0
+        self._turn = asyncio.Lock()
         self._wire = Wire(socket, self._take_subscription)
 
     async def send(self, message: WireMessage) -> None:
         size = message.size
         if size > self._max_bytes:
             raise MessageTooLarge(size, self._max_bytes)
-        parts = framing.routed(message)
-        if self._patient:
-            try:
-                async with asyncio.timeout(PATIENCE):
-                    await self._wire.send(parts)
-                return
-            except TimeoutError:
-                self._patient = False
         self._wire.check_loop()
-        if self._wire.try_send(parts):
-            self._patient = True
+        parts = framing.routed(message)
+        async with self._turn:  # those who wait go first
+            if self._wire.try_send(parts) or await self._sent_with_patience(parts):
+                self._patient = True
+                self.end.dropped += self._aside
+            else:
+                self._patient = False
+                self.end.dropped += 1
+                self._send_to_others(parts)
+        self._wire.look()
+
+    async def aclose(self) -> None:
+        self._wire.check_loop()
+        self._wire.close(LINGER)
+
+    async def _sent_with_patience(self, parts: list[Frame]) -> bool:
+        if not self._patient:
+            return False
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await self._wire.send(parts)
+        except TimeoutError:
+            return self._wire.try_send(parts)
+        return True
+
+    def _send_to_others(self, parts: list[Frame]) -> None:
+        if self._subscriptions < 2:
             return
-        self.end.dropped += 1
+        self._aside = True
         self._wire.socket.setsockopt(_NODROP, 0)
         try:
             self._wire.try_send(parts)
         finally:
             self._wire.socket.setsockopt(_NODROP, 1)
 
-    async def aclose(self) -> None:
-        self._wire.check_loop()
-        self._wire.close(LINGER)
-
     def _take_subscription(self) -> None:
         event = self._wire.socket.recv(zmq.NOBLOCK)
-        if not event or event[0] != _SUBSCRIBED:
+        if not event or event[0] > _SUBSCRIBED:
             return
+        if event[0] != _SUBSCRIBED:
+            self._subscriptions -= 1
+            self._aside = self._aside and self._subscriptions > 0
+            return
+        self._subscriptions += 1
         topic = event[1:]
         welcome = self._session.message("iopub_welcome", {"subscription": topic.decode("utf-8", "replace")})
         # Best effort: a queue that is full of messages needs no welcome.

@@ -21,23 +21,34 @@ _WELCOME_TIME: Final = 0.02
 """Seconds that a welcome may take before a nudge costs less than waiting on."""
 
 _CONTROL_TIME: Final = 1.0
-"""Seconds after which a kernel that does not answer on control is asked on shell too."""
+"""Seconds after which a kernel that does not answer on control is asked on shell too; then twice that, and so on."""
 
-_MONITORED: Final = int(zmq.EVENT_DISCONNECTED)
+_LONGEST_TIME: Final = 60.0
+"""Seconds after which a question is repeated, at the most: the kernel that took it may have been replaced."""
+
+GONE: Final = int(zmq.EVENT_DISCONNECTED)
+"""What the monitor of the SUB must tell of: the next kernel has not seen our subscription yet."""
 
 
 class Readiness:
     """Watches one SUB socket.
 
     Arguments:
-        socket: the SUB; its monitor tells of a kernel that went away.
+        socket: the SUB.
+        monitor: the SUB's monitor for :data:`GONE`.
         session: signs the nudges.
         open_nudges: makes the sockets to nudge on, most promising first. They are closed here.
+
+    Attributes:
+        drain: takes all that the SUB holds; set by whoever reads it.
     """
+
+    drain: Callable[[], None]
 
     def __init__(
         self,
         socket: "zmq.Socket[bytes]",
+        monitor: "zmq.Socket[bytes]",
         session: Session,
         open_nudges: Callable[[], "Sequence[zmq.Socket[bytes]]"],
     ) -> None:
@@ -46,22 +57,37 @@ class Readiness:
         self._open_nudges = open_nudges
         self._ready = asyncio.Event()
         self._closed = False
+        self._waiters = 0
         self._nudging: asyncio.Task[None] | None = None
-        self._monitor = Wire(socket.get_monitor_socket(_MONITORED), self._take_event)
+        self._monitor = Wire(monitor, self._take_event)
 
     def seen(self) -> None:
         """Something arrived."""
         self._ready.set()
 
     async def wait(self) -> None:
-        """Until the subscription is known to be there; nudges while somebody waits."""
-        while not self._ready.is_set():
-            if self._closed:
-                raise ChannelClosed("the channel was closed by this end")
-            if self._nudging is None or self._nudging.done():
-                self._nudging = asyncio.create_task(self._nudge(), name="kernelwire iopub nudge")
-            # Not awaited: one waiter's cancellation must not end the nudging for the others.
-            await asyncio.wait([self._nudging])
+        """Until the subscription is known to be there; nudges while somebody waits.
+
+        Raises:
+            ChannelClosed: closed meanwhile.
+            ConnectionLost: there is no room for the sockets to nudge on.
+        """
+        self._waiters += 1
+        try:
+            while not self._ready.is_set():
+                if self._closed:
+                    raise ChannelClosed("the channel was closed by this end")
+                if self._nudging is None or self._nudging.done():
+                    self._nudging = asyncio.create_task(self._nudge(), name="kernelwire iopub nudge")
+                # Not awaited: one waiter's cancellation must not end the nudging for the others.
+                nudging = self._nudging
+                await asyncio.wait([nudging])
+                if not nudging.cancelled() and (error := nudging.exception()) is not None:
+                    raise error
+        finally:
+            self._waiters -= 1
+            if not self._waiters and self._nudging is not None:
+                self._nudging.cancel()
 
     def close(self) -> None:
         """Stop watching; those who wait raise ChannelClosed."""
@@ -75,8 +101,9 @@ class Readiness:
 
     def _take_event(self) -> None:
         event = parse_monitor_message(self._monitor.socket.recv_multipart(zmq.NOBLOCK))
-        if event["event"] & _MONITORED:
-            # The next kernel on this address has not seen our subscription yet.
+        if event["event"] & GONE:
+            # First what the kernel that is gone had published: it proves nothing about the next one.
+            self.drain()
             self._ready.clear()
 
     async def _nudge(self) -> None:
@@ -85,23 +112,28 @@ class Readiness:
         nudges = [_Nudge(socket, self._session) for socket in self._open_nudges()]
         try:
             asked: list[_Nudge] = []
+            patience = _CONTROL_TIME
             while not self._ready.is_set():
                 if len(asked) < len(nudges):
                     asked.append(nudges[len(asked)])
                 for nudge in asked:
                     nudge.ask()
-                await self._ready_or_answered(asked)
-                # Answered, and still nothing published came: the request overtook the subscription. Ask again.
-                await self._ready_within(_WELCOME_TIME)
+                if await self._ready_or_answered(asked, patience):
+                    # Answered, and still nothing published came: the request overtook the subscription. Ask again.
+                    await self._ready_within(_WELCOME_TIME)
+                else:
+                    patience = min(2 * patience, _LONGEST_TIME)
+                    for nudge in asked:
+                        nudge.forget()
         finally:
             for nudge in nudges:
                 nudge.wire.close(0)
 
-    async def _ready_or_answered(self, asked: "Sequence[_Nudge]") -> None:
+    async def _ready_or_answered(self, asked: "Sequence[_Nudge]", patience: float) -> bool:
         waits = [asyncio.ensure_future(event.wait()) for event in (self._ready, *(n.answered for n in asked))]
         try:
-            timeout = _CONTROL_TIME if len(asked) == 1 else None
-            await asyncio.wait(waits, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(waits, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+            return bool(done)
         finally:
             for wait in waits:
                 wait.cancel()
@@ -116,7 +148,9 @@ class Readiness:
 
 
 class _Nudge:
-    """A socket to ask on. At most one question is under way: a kernel that is busy is not flooded."""
+    """A socket to ask on. One question is under way until it is answered or forgotten: a kernel that is busy is not
+    flooded.
+    """
 
     def __init__(self, socket: "zmq.Socket[bytes]", session: Session) -> None:
         self.answered = asyncio.Event()
@@ -130,6 +164,10 @@ class _Nudge:
         self.answered.clear()
         request = self._session.pack(self._session.message("kernel_info_request"))
         self._asking = self.wire.try_send([DELIMITER, *request])
+        self.wire.look()
+
+    def forget(self) -> None:
+        self._asking = False
 
     def _take(self) -> None:
         self.wire.socket.recv_multipart(zmq.NOBLOCK)

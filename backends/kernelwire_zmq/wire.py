@@ -7,6 +7,7 @@ of incoming messages, so EVENTS is asked again after every send. Source: zmq_get
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 import zmq
@@ -19,7 +20,6 @@ from kernelwire_zmq.errors import broken
 # As plain integers: an enum costs a conversion on each of the ten calls that a message takes.
 _EVENTS: Final = int(zmq.EVENTS)
 _POLLIN: Final = int(zmq.POLLIN)
-_POLLOUT: Final = int(zmq.POLLOUT)
 _NOBLOCK: Final = int(zmq.NOBLOCK)
 _NOBLOCK_MORE: Final = int(zmq.NOBLOCK) | int(zmq.SNDMORE)
 
@@ -48,7 +48,7 @@ class Wire(LoopBound):
         self._take = take
         self._get: Callable[[int], Any] = socket.getsockopt
         self._fd = int(socket.getsockopt(zmq.FD))
-        self._writers: deque[asyncio.Event] = deque()
+        self._waiting: dict[bytes, deque[asyncio.Event]] = {}  # sends that found no room, by peer
         self._paused = False
         self._scheduled = False
         self.loop.add_reader(self._fd, self._pump)
@@ -69,8 +69,18 @@ class Wire(LoopBound):
             self._scheduled = True
             self.loop.call_soon(self._pump)
 
-    async def send(self, parts: Sequence[Frame]) -> None:
+    def drain(self) -> None:
+        """Take everything that is there now."""
+        with suppress(zmq.Again):
+            while not self.closed:
+                self._take()
+
+    async def send(self, parts: Sequence[Frame], peer: bytes = b"") -> None:
         """Put one multi-part message on the socket, waiting while it is full; all or nothing if cancelled.
+
+        Arguments:
+            parts: all of them, a ROUTER's routing included.
+            peer: who they are for, on a ROUTER: a peer that does not read holds up nobody else's messages.
 
         Raises:
             PeerGone: a ROUTER that does not know the peer.
@@ -78,9 +88,13 @@ class Wire(LoopBound):
         """
         self.check_loop()
         # Those who wait go first.
-        if self._writers or not self.try_send(parts):
-            await self._send_when_writable(parts)
-        if self._get(_EVENTS) & _POLLIN:
+        if peer in self._waiting or not self.try_send(parts):
+            await self._send_when_writable(parts, peer)
+        self.look()
+
+    def look(self) -> None:
+        """To be called after a `try_send`, which may have swallowed the edge that told of incoming messages."""
+        if not self._paused and self._get(_EVENTS) & _POLLIN:
             self.kick()
 
     def try_send(self, parts: Sequence[Frame]) -> bool:
@@ -90,7 +104,7 @@ class Wire(LoopBound):
             PeerGone, ChannelClosed, ConnectionLost: as `send`.
         """
         if self.closed:
-            raise ChannelClosed("the channel was closed by this end")
+            raise _closed()
         send = self.socket.send
         last = len(parts) - 1
         whole = True
@@ -118,13 +132,17 @@ class Wire(LoopBound):
             return
         self.closed = True
         self.loop.remove_reader(self._fd)
-        for writer in self._writers:
-            writer.set()
+        for turns in self._waiting.values():
+            for turn in turns:
+                turn.set()
         self.socket.close(linger)
 
-    async def _send_when_writable(self, parts: Sequence[Frame]) -> None:
+    async def _send_when_writable(self, parts: Sequence[Frame], peer: bytes) -> None:
+        if self.closed:
+            raise _closed()
         turn = asyncio.Event()
-        self._writers.append(turn)
+        turns = self._waiting.setdefault(peer, deque())
+        turns.append(turn)
         try:
             self.kick()
             while True:
@@ -132,30 +150,40 @@ class Wire(LoopBound):
                 turn.clear()
                 if self.try_send(parts):
                     return
+                self.look()
         finally:
-            self._writers.remove(turn)
+            turns.remove(turn)
+            if not turns:
+                del self._waiting[peer]
             self.kick()
 
     def _pump(self) -> None:
         self._scheduled = False
         if self.closed:
             return
-        try:
-            events = self._get(_EVENTS)
-            if self._writers and events & _POLLOUT:
-                self._writers[0].set()
-            if not events & _POLLIN:
-                return
-            for _ in range(_BATCH):
-                if self._paused or self.closed:
-                    return
-                self._take()
-        except zmq.Again:
-            # Taking the last message may have swallowed the edge that said "writable".
-            if self._writers and self._get(_EVENTS) & _POLLOUT:
-                self.kick()
+        events = self._get(_EVENTS)
+        # Whatever stirred the socket: POLLOUT of a ROUTER says only that some peer has room, and nothing of one
+        # that is gone.
+        for turns in self._waiting.values():
+            turns[0].set()
+        if self._paused or not events & _POLLIN:
             return
+        try:
+            for _ in range(_BATCH):
+                self._take()
+                if self.closed:
+                    return
+                if self._paused:
+                    break
+        except zmq.Again:
+            if not self._waiting:
+                return
+        # There may be more to take; and taking may have swallowed the edge that told of room to send.
         self.kick()
+
+
+def _closed() -> ChannelClosed:
+    return ChannelClosed("the channel was closed by this end")
 
 
 def _native(part: Frame) -> Any:

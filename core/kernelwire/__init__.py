@@ -1,1 +1,84 @@
-"""Jupyter kernels over any wire."""
+"""Jupyter kernels over any wire.
+
+::
+
+    async with kernelwire.connect("kernel.json") as client:
+        async for message in client.execute("print('hello')"):
+            print(message.content)
+
+The names below are the public API. Each is imported when it is first used, so that ``import kernelwire`` costs next to
+nothing.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kernelwire import errors as errors
+    from kernelwire.backend import Backend as Backend
+    from kernelwire.backend import Capabilities as Capabilities
+    from kernelwire.backend import ClientEnd as ClientEnd
+    from kernelwire.backend import KernelEnd as KernelEnd
+    from kernelwire.bridge import Bridge as Bridge
+    from kernelwire.bridge import open_bridge as open_bridge
+    from kernelwire.channels import Channel as Channel
+    from kernelwire.channels import ControlChannel as ControlChannel
+    from kernelwire.channels import HeartbeatChannel as HeartbeatChannel
+    from kernelwire.channels import IOPubChannel as IOPubChannel
+    from kernelwire.channels import IOPubPublisher as IOPubPublisher
+    from kernelwire.channels import ShellChannel as ShellChannel
+    from kernelwire.channels import StdinChannel as StdinChannel
+    from kernelwire.client import KernelClient as KernelClient
+    from kernelwire.client import connect as connect
+    from kernelwire.connection import ConnectionInfo as ConnectionInfo
+    from kernelwire.connection_file import ConnectionFile as ConnectionFile
+    from kernelwire.execution import ExecuteResult as ExecuteResult
+    from kernelwire.execution import Execution as Execution
+    from kernelwire.execution import InputRequest as InputRequest
+    from kernelwire.heartbeat import HeartbeatMonitor as HeartbeatMonitor
+    from kernelwire.message_channel import MessageChannel as MessageChannel
+    from kernelwire.messages import Message as Message
+    from kernelwire.messages import WireMessage as WireMessage
+    from kernelwire.session import Session as Session
+
+_HOMES = {
+    "Backend": "backend",
+    "Bridge": "bridge",
+    "Capabilities": "backend",
+    "Channel": "channels",
+    "ClientEnd": "backend",
+    "ConnectionFile": "connection_file",
+    "ConnectionInfo": "connection",
+    "ControlChannel": "channels",
+    "ExecuteResult": "execution",
+    "Execution": "execution",
+    "HeartbeatChannel": "channels",
+    "HeartbeatMonitor": "heartbeat",
+    "IOPubChannel": "channels",
+    "IOPubPublisher": "channels",
+    "InputRequest": "execution",
+    "KernelClient": "client",
+    "KernelEnd": "backend",
+    "Message": "messages",
+    "MessageChannel": "message_channel",
+    "Session": "session",
+    "ShellChannel": "channels",
+    "StdinChannel": "channels",
+    "WireMessage": "messages",
+    "connect": "client",
+    "errors": "errors",
+    "open_bridge": "bridge",
+}
+
+__all__ = sorted(_HOMES)  # noqa: PLE0605 - the table is the list
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'kernelwire' has no attribute {name!r}")
+    home = importlib.import_module(f"kernelwire.{_HOMES[name]}")
+    return home if name == _HOMES[name] == "errors" else getattr(home, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -175,7 +175,7 @@ class _Client(NamedTuple):
 
 
 @asynccontextmanager
-async def bridge(far: ConnectionInfo, near: ConnectionInfo) -> AsyncIterator[ConnectionInfo]:
+async def open_bridge(far: ConnectionInfo, near: ConnectionInfo) -> AsyncIterator[ConnectionInfo]:
     """Serve the kernel at `far` at `near` too, as long as the context lasts; yields `near` with its address complete.
 
     Arguments:
@@ -207,6 +207,9 @@ async def bridge(far: ConnectionInfo, near: ConnectionInfo) -> AsyncIterator[Con
                 await _cancel([running])
     finally:
         near_backend.release(near)
+
+
+bridge = open_bridge
 
 
 async def _until_first_ends(work: Collection[Coroutine[Any, Any, None]]) -> None:

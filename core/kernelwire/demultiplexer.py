@@ -76,6 +76,9 @@ class ClientDemultiplexer:
     async def feed(self, channel: Channel, message: WireMessage) -> None:
         """Deliver what the wire brought; waits while the reader of a full channel catches up.
 
+        A wire that feeds all channels from one task would so hold up control behind a full shell, which the waist
+        forbids: it must give each channel a window of its own.
+
         Raises:
             EndOfChannel: this side has closed the channel.
         """

@@ -89,10 +89,11 @@ class HeartbeatMonitor:
     async def _watch(self) -> None:
         loop = asyncio.get_running_loop()
         last_answer = loop.time()
-        pauses = self._pauses
+        pauses = 0
         while True:
-            if self._pauses != pauses or self.paused:
-                await self._running.wait()
+            if self._pauses != pauses:
+                while self.paused:
+                    await self._running.wait()
                 last_answer = loop.time()
                 pauses = self._pauses
             try:

@@ -197,7 +197,8 @@ class Session:
             return True
 
     def _refusal(self, error: RemoteError) -> RemoteError:
-        self.rejected[type(error).__name__] += 1
+        with self._lock:
+            self.rejected[type(error).__name__] += 1
         return error
 
     def __repr__(self) -> str:

@@ -1,0 +1,69 @@
+"""The command ``kernelwire``. Subcommands are entry points of the group ``kernelwire.commands``.
+
+A subcommand is a module with ``HELP`` (one line), ``add_arguments(parser)`` and ``run(arguments) -> exit code``. Only
+the one that is asked for is imported.
+
+Exit codes: 0 done; 1 the code that was run raised; 2 the command line, a file or a setting cannot be used; 3 the kernel
+cannot be reached, died or took too long; 130 interrupted.
+"""
+
+import argparse
+import contextlib
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from importlib import metadata
+from typing import Final
+
+from kernelwire.errors import ConfigurationError, KernelwireError
+
+OK: Final = 0
+RAISED: Final = 1
+UNUSABLE: Final = 2
+UNREACHABLE: Final = 3
+INTERRUPTED: Final = 130
+
+GROUP: Final = "kernelwire.commands"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a subcommand and return its exit code. A user's mistake is one line on standard error, no traceback."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    warnings.showwarning = _show_warning  # type: ignore[assignment] # fewer arguments are used than are given
+    try:
+        return _dispatch(arguments)
+    except ConfigurationError as error:
+        print(f"kernelwire: {error}", file=sys.stderr)
+        return UNUSABLE
+    except KernelwireError as error:
+        print(f"kernelwire: {error}", file=sys.stderr)
+        return UNREACHABLE
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has enough (`| head`). The interpreter must not fail on it again at exit.
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return RAISED
+
+
+def _dispatch(arguments: Sequence[str]) -> int:
+    commands = {entry.name: entry for entry in metadata.entry_points(group=GROUP)}
+    parser = argparse.ArgumentParser(prog="kernelwire", description="Jupyter kernels over any wire.")
+    parser.add_argument("--version", action="version", version=f"kernelwire {metadata.version('kernelwire')}")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    asked_for = next((argument for argument in arguments if not argument.startswith("-")), None)
+    for name in [asked_for] if asked_for in commands else sorted(commands):
+        module = commands[name].load()
+        subparser = subparsers.add_parser(name, help=module.HELP, description=module.__doc__)
+        subparser.formatter_class = argparse.RawDescriptionHelpFormatter
+        module.add_arguments(subparser)
+        subparser.set_defaults(run=module.run)
+    parsed = parser.parse_args(arguments)
+    code: int = parsed.run(parsed)
+    return code
+
+
+def _show_warning(message: Warning | str, *_where: object) -> None:
+    print(f"kernelwire: warning: {message}", file=sys.stderr)

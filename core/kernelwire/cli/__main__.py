@@ -1,0 +1,7 @@
+"""``python -m kernelwire.cli``."""
+
+import sys
+
+from kernelwire.cli import main
+
+sys.exit(main())

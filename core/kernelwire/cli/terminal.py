@@ -1,0 +1,96 @@
+"""Show a kernel's output on a terminal, and ask its user."""
+
+import asyncio
+import contextlib
+import getpass
+import os
+import re
+import sys
+import threading
+from collections.abc import Sequence
+from typing import Final, TextIO
+
+from kernelwire.execution import InputRequest
+from kernelwire.messages import Message
+
+_ANSI: Final = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
+
+
+class Printer:
+    """Prints messages: output on one stream, errors on the other. Colours only where a terminal shows them.
+
+    Arguments:
+        out: for what the code prints and displays.
+        err: for its standard error and its errors.
+    """
+
+    def __init__(self, out: TextIO, err: TextIO) -> None:
+        self._out = out
+        self._err = err
+
+    def show(self, message: Message) -> None:
+        """Print one output message; errors are left to `show_error`, as the reply has them too."""
+        content = message.content
+        match message.msg_type:
+            case "stream":
+                to_error = content.get("name") == "stderr"
+                _write(self._err if to_error else self._out, str(content.get("text", "")))
+            case "execute_result" | "display_data" | "update_display_data":
+                data = content.get("data", {})
+                text = data.get("text/plain") or f"<{', '.join(sorted(data))}>"
+                _write(self._out, f"{text}\n")
+
+    def show_error(self, name: str, value: str, traceback: Sequence[str]) -> None:
+        """Print an error with its traceback."""
+        _write(self._err, "\n".join(traceback or [f"{name}: {value}"]) + "\n")
+
+
+async def read_line(request: InputRequest) -> str:
+    """Ask the user for a line; an input hook for :class:`kernelwire.client.KernelClient`.
+
+    Raises:
+        EOFError: standard input ended.
+    """
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[str] = loop.create_future()
+
+    def settle(line: str | None, error: BaseException | None) -> None:
+        if answer.done():
+            return
+        if error is not None:
+            answer.set_exception(error)
+        else:
+            answer.set_result(line or "")
+
+    def read() -> None:
+        line, error = None, None
+        try:
+            line = _read_blocking(request)
+        except BaseException as failure:  # noqa: BLE001 - handed to the loop
+            error = failure
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(settle, line, error)
+
+    # A daemon thread: nobody can interrupt a read from a terminal, and leaving must not wait for one.
+    threading.Thread(target=read, name="kernelwire input", daemon=True).start()
+    return await answer
+
+
+def _read_blocking(request: InputRequest) -> str:
+    if request.password and sys.stdin.isatty():
+        return getpass.getpass(request.prompt)
+    # Standard output is for the code's output alone.
+    print(request.prompt, end="", file=sys.stderr, flush=True)
+    line = sys.stdin.readline()
+    if not line:
+        raise EOFError
+    return line.removesuffix("\n")
+
+
+def _write(stream: TextIO, text: str) -> None:
+    if not stream.isatty() or "NO_COLOR" in os.environ:
+        text = _ANSI.sub("", text)
+    # What the terminal's encoding cannot show must not end the program.
+    encoding = stream.encoding or "utf-8"
+    stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+    stream.flush()

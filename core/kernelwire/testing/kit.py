@@ -1,0 +1,165 @@
+"""The conformance kit: behaviours that every backend must show, and what runs them.
+
+Each behaviour gets a fresh pair, a watchdog and a check for what it left behind. The kit has no false positives: what
+it fails is broken. It may have false negatives: run it more than once, the seeds differ.
+"""
+
+import asyncio
+import random
+import secrets
+import time
+import traceback
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final
+
+from kernelwire.backend import Capabilities
+from kernelwire.testing.harness import Harness, Pair
+from kernelwire.testing.leaks import Resources
+
+SUITE: Final = "2026.1"
+"""Version of the suite; a report names it."""
+
+WATCHDOG: Final = 60.0
+"""Seconds after which a behaviour counts as hanging."""
+
+
+class Group(StrEnum):
+    """What a behaviour is about."""
+
+    DELIVERY = "delivery"
+    PAYLOAD = "payload"
+    SIGNING = "signing"
+    LIFECYCLE = "lifecycle"
+    CONCURRENCY = "concurrency"
+    HEARTBEAT = "heartbeat"
+
+
+class Status(StrEnum):
+    """How a behaviour came out."""
+
+    PASS = "pass"  # noqa: S105 - no password
+    FAIL = "fail"
+    NOT_APPLICABLE = "n/a"
+
+
+Check = Callable[[Pair, random.Random], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """One thing that every backend must do.
+
+    Attributes:
+        number: its place in the list of behaviours.
+        name: unique.
+        group: what it is about.
+        summary: one line.
+        requires: the capabilities without which it does not apply.
+        check: raises if the pair does not behave so.
+    """
+
+    number: int
+    name: str
+    group: Group
+    summary: str
+    requires: Collection[str] = field(repr=False)
+    check: Check = field(repr=False)
+
+    def applies_to(self, capabilities: Capabilities) -> bool:
+        """Whether everything that it requires is claimed."""
+        return all(getattr(capabilities, name) not in (False, "none") for name in self.requires)
+
+
+BEHAVIOURS: Final[list[Behaviour]] = []
+"""All behaviours, in the order of their numbers; filled by importing :mod:`kernelwire.testing.behaviours`."""
+
+
+def behaviour(number: int, group: Group, *requires: str) -> Callable[[Check], Check]:
+    """Add a function to the suite; the first line of its docstring is the behaviour's summary."""
+
+    def add(check: Check) -> Check:
+        summary = (check.__doc__ or "").strip().splitlines()[0]
+        name = getattr(check, "__name__", str(number))
+        BEHAVIOURS.append(Behaviour(number, name, group, summary, requires, check))
+        BEHAVIOURS.sort(key=lambda each: each.number)
+        return check
+
+    return add
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one behaviour came out for one harness.
+
+    Attributes:
+        behaviour: which.
+        status: how.
+        seconds: how long it took.
+        seed: replays its random choices.
+        error: what was raised, if it failed.
+    """
+
+    behaviour: Behaviour
+    status: Status
+    seconds: float
+    seed: int
+    error: BaseException | None = None
+
+    def __str__(self) -> str:
+        line = f"{self.behaviour.number:2} {self.status:4} {self.behaviour.name} ({self.seconds:.2f} s)"
+        if self.error is None:
+            return line
+        return f"{line}, seed {self.seed}\n{''.join(traceback.format_exception(self.error))}"
+
+
+class LeftBehind(AssertionError):
+    """A behaviour ended, and something of it is still there."""
+
+
+class Hanging(AssertionError):
+    """A behaviour did not end."""
+
+
+def run(harness: Harness, behaviour: Behaviour, *, seed: int | None = None, watchdog: float = WATCHDOG) -> Outcome:
+    """Try one behaviour in an event loop of its own.
+
+    Arguments:
+        harness: makes the pair.
+        behaviour: what to try.
+        seed: of its random choices; a new one if not given.
+        watchdog: seconds that it may take.
+    """
+    seed = secrets.randbits(32) if seed is None else seed
+    if not behaviour.applies_to(harness.capabilities):
+        return Outcome(behaviour, Status.NOT_APPLICABLE, 0.0, seed)
+    started = time.perf_counter()
+    error: BaseException | None = None
+    try:
+        asyncio.run(_attempt(harness, behaviour, random.Random(seed), watchdog))  # noqa: S311 - to be replayed
+    except Exception as failure:  # noqa: BLE001 - reported
+        error = failure
+    status = Status.PASS if error is None else Status.FAIL
+    return Outcome(behaviour, status, time.perf_counter() - started, seed, error)
+
+
+async def _attempt(harness: Harness, behaviour: Behaviour, chance: random.Random, watchdog: float) -> None:
+    await _once_for_warmth(harness)
+    before = Resources.now()
+    try:
+        async with asyncio.timeout(watchdog) as limit, harness.open() as pair:
+            await behaviour.check(pair, chance)
+    except TimeoutError:
+        if limit.expired():
+            raise Hanging(f"still not done after {watchdog:g} s") from None
+        raise
+    left = await before.settled()
+    if left:
+        raise LeftBehind("left behind: " + "; ".join(left))
+
+
+async def _once_for_warmth(harness: Harness) -> None:
+    """Open a pair first: what a library makes once and keeps for the process is no leak."""
+    async with asyncio.timeout(WATCHDOG), harness.open() as pair:
+        await pair.connect()

@@ -1,0 +1,61 @@
+"""What a test may have left behind: tasks, threads, file descriptors, child processes."""
+
+import asyncio
+import gc
+import os
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+_DESCRIPTORS = Path("/proc/self/fd") if Path("/proc/self/fd").is_dir() else Path("/dev/fd")
+_SETTLE_TURNS = 200
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What this process holds now, in the running loop."""
+
+    tasks: frozenset[str]
+    threads: frozenset[str]
+    descriptors: frozenset[str]
+
+    @classmethod
+    def now(cls) -> Self:
+        """Take stock."""
+        gc.collect()
+        current = asyncio.current_task()
+        return cls(
+            tasks=frozenset(repr(task) for task in asyncio.all_tasks() if task is not current),
+            threads=frozenset(f"{t.name} ({t.ident})" for t in threading.enumerate() if t.is_alive()),
+            descriptors=frozenset(_descriptors()),
+        )
+
+    def left_behind(self, later: "Resources") -> list[str]:
+        """What `later` has and this has not, for people."""
+        return [
+            f"{kind}: {item}"
+            for kind in ("tasks", "threads", "descriptors")
+            for item in sorted(getattr(later, kind) - getattr(self, kind))
+        ]
+
+    async def settled(self) -> list[str]:
+        """What is left behind once callbacks that were under way have run."""
+        left = self.left_behind(Resources.now())
+        for _ in range(_SETTLE_TURNS):
+            if not left:
+                break
+            await asyncio.sleep(0.01)
+            left = self.left_behind(Resources.now())
+        return left
+
+
+def _descriptors() -> list[str]:
+    found = []
+    for entry in os.listdir(_DESCRIPTORS):
+        try:
+            # Numbers are used again: what stands behind one is what counts.
+            found.append(f"{entry} {os.readlink(_DESCRIPTORS / entry)}")
+        except OSError:  # the listing's own
+            continue
+    return found

@@ -1,0 +1,219 @@
+"""What a user does with a kernel, done with a real ipykernel over every kind of route."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+import zmq
+
+from kernelwire import registry
+from kernelwire.channels import Channel
+from kernelwire.client import KernelClient, connect
+from kernelwire.errors import KernelDied
+from kernelwire.execution import InputRequest
+from kernelwire.messages import WireMessage
+from kernelwire.session import Session
+
+from ._kernels import PATIENCE, bridged, ready_client, real_kernel
+
+ROUTES = {
+    "tcp": ("tcp", ()),
+    "ipc": ("ipc", ()),
+    "tcp over ipc": ("ipc", ("tcp",)),
+    "inprocess over tcp": ("tcp", ("inprocess",)),
+    "three bridges": ("tcp", ("ipc", "inprocess", "tcp")),
+}
+"""The kernel's own transport, then what each bridge serves it on."""
+
+
+@pytest.fixture(params=ROUTES)
+async def client(request: pytest.FixtureRequest) -> AsyncIterator[KernelClient]:
+    transport, bridges = ROUTES[request.param]
+    async with (
+        asyncio.timeout(2 * PATIENCE),
+        real_kernel(transport) as kernel,
+        bridged(kernel.info, bridges) as info,
+        ready_client(info) as client,
+    ):
+        yield client
+
+
+async def test_output_comes_while_the_cell_runs(client: KernelClient) -> None:
+    first_line = asyncio.Event()
+    prompts = []
+
+    async def answer(question: InputRequest) -> str:
+        # The cell cannot end before the first line was seen: what arrives late, or together, never does.
+        prompts.append(question)
+        await first_line.wait()
+        return "go on"
+
+    seen = []
+    execution = client.execute("print('first', flush=True); print(input('? ')); print('last')", input_hook=answer)
+    async for message in execution:
+        seen.append(message.content.get("text", ""))
+        if "first" in "".join(seen):
+            first_line.set()
+    result = await execution
+    assert "".join(seen).split() == ["first", "go", "on", "last"]
+    assert result.status == "ok"
+    assert prompts == [InputRequest("? ", password=False)]
+
+
+async def test_an_error_has_its_traceback(client: KernelClient) -> None:
+    result = await client.execute("1 / 0")
+    assert result.status == "error"
+    assert result.error is not None
+    name, value, traceback = result.error
+    assert (name, value) == ("ZeroDivisionError", "division by zero")
+    assert any("1 / 0" in line or "ZeroDivisionError" in line for line in traceback)
+    assert [message.msg_type for message in result.outputs if message.msg_type != "execute_input"] == ["error"]
+
+
+async def test_rich_display(client: KernelClient) -> None:
+    result = await client.execute("from IPython.display import HTML; display(HTML('<b>bold</b>')); {'answer': 42}")
+    displayed = [message for message in result.outputs if message.msg_type == "display_data"]
+    assert [message.content["data"]["text/html"] for message in displayed] == ["<b>bold</b>"]
+    assert result.data == {"text/plain": "{'answer': 42}"}
+
+
+async def test_questions_to_the_kernel(client: KernelClient) -> None:
+    info = await client.kernel_info(PATIENCE)
+    assert info.content["implementation"] == "ipython"
+    await client.execute("a_long_name = 1")
+    completions = await client.complete("a_long_n", timeout=PATIENCE)
+    assert "a_long_name" in completions.content["matches"]
+    silent = await client.execute("b = 1", silent=True)
+    counts = [(await client.execute("None")).execution_count for _ in range(3)]
+    assert silent.status == "ok"
+    assert counts == [2, 3, 4]
+    assert not client.session.rejected
+
+
+async def test_input_without_a_hook_and_at_its_end(client: KernelClient) -> None:
+    async def end_of_input(_question: InputRequest) -> str:
+        raise EOFError
+
+    nobody = await client.execute("input()")
+    ended = await client.execute("input()", input_hook=end_of_input)
+    assert nobody.error is not None
+    assert nobody.error[0] == "StdinNotImplementedError"
+    assert ended.error is not None
+    assert ended.error[0] == "EOFError"
+
+
+async def test_interrupt(client: KernelClient) -> None:
+    execution = client.execute("print('runs', flush=True)\nimport time\nwhile True: time.sleep(0.1)")
+    async for message in execution:
+        if message.msg_type == "stream":
+            await client.interrupt(PATIENCE)
+            break
+    result = await execution
+    assert result.error is not None
+    assert result.error[0] == "KeyboardInterrupt"
+
+
+@pytest.mark.parametrize("transport", ["tcp", "ipc"])
+async def test_a_request_may_come_before_the_kernel(transport: str) -> None:
+    async with asyncio.timeout(PATIENCE), real_kernel(transport, start=False) as kernel:
+        session = Session.of(kernel.info)
+        end = await registry.load(transport).connect(kernel.info, identity=session.session_id.encode())
+        async with end:
+            asked = [session.message("kernel_info_request") for _ in range(3)]
+            for request in asked:
+                await end.shell.send(WireMessage(session.pack(request)))
+            # Every send has returned: the requests are on the wire, and there is no kernel yet.
+            await kernel.start()
+            replies = [session.unpack((await end.shell.receive()).frames) for _ in asked]
+    assert [reply.parent_id for reply in replies] == [request.msg_id for request in asked]
+
+
+@pytest.mark.parametrize("transport", ["tcp", "ipc"])
+async def test_an_execution_may_come_before_the_kernel(transport: str) -> None:
+    async with asyncio.timeout(PATIENCE), real_kernel(transport, start=False) as kernel, connect(kernel.file) as client:
+        early = asyncio.ensure_future(_printed(client, "print('early')"))
+        information = asyncio.ensure_future(client.kernel_info())
+        await kernel.start()
+        assert await early == "early\n"
+        assert (await information).content["status"] == "ok"
+
+
+@pytest.mark.parametrize("through", [(), ("tcp",)], ids=["direct", "bridged"])
+@pytest.mark.parametrize("transport", ["tcp", "ipc"])
+async def test_a_client_outlives_its_kernel(transport: str, through: tuple[str, ...]) -> None:
+    async with (
+        asyncio.timeout(3 * PATIENCE),
+        real_kernel(transport) as kernel,
+        bridged(kernel.info, through) as info,
+        ready_client(info) as client,
+    ):
+        for _ in range(2):
+            running = client.execute("print('runs', flush=True); import threading; threading.Event().wait()")
+            async for message in running:
+                if message.msg_type == "stream":
+                    break
+            await kernel.kill()
+            with pytest.raises(KernelDied):
+                await running
+            # Neither what asks a dead kernel, nor what would begin with waiting for it, waits for ever.
+            with pytest.raises(KernelDied):
+                await client.kernel_info()
+            with pytest.raises(KernelDied):
+                await client.execute("1")
+            await kernel.start()
+            await client.ready(PATIENCE)
+            lines = (await _printed(client, "for i in range(500): print(i, flush=True)")).split()
+            assert lines == [str(i) for i in range(500)]
+
+
+@pytest.mark.parametrize("transport", ["tcp", "ipc"])
+async def test_ready_waits_for_a_kernel_that_is_away(transport: str) -> None:
+    async with asyncio.timeout(2 * PATIENCE), real_kernel(transport) as kernel, ready_client(kernel.info) as client:
+        await kernel.kill()
+        back = asyncio.ensure_future(client.ready())
+        with pytest.raises(KernelDied):
+            await client.kernel_info()
+        assert not back.done()
+        await kernel.start()
+        assert (await back).content["status"] == "ok"
+
+
+async def test_curve() -> None:
+    public, secret = zmq.curve_keypair()
+    async with (
+        asyncio.timeout(PATIENCE),
+        real_kernel(curve_publickey=public, curve_secretkey=secret) as kernel,
+        connect(kernel.file) as client,
+    ):
+        await client.ready()
+        assert await _printed(client, "print('secret')") == "secret\n"
+        assert await client.end.heartbeat.beat(PATIENCE) >= 0
+        # The kernel does encrypt: who comes without the key is not heard.
+        plain = kernel.info.replace(curve_publickey=None, curve_secretkey=None)
+        async with await registry.load("tcp").connect(
+            plain, identity=b"plain", channels={Channel.SHELL, Channel.IOPUB}
+        ) as outsider:
+            session = Session.of(plain)
+            await outsider.shell.send(WireMessage(session.pack(session.message("kernel_info_request"))))
+            unheard = asyncio.ensure_future(outsider.shell.receive())
+            for _ in range(20):
+                await client.kernel_info()
+            assert not unheard.done()
+            unheard.cancel()
+            await asyncio.wait([unheard])
+
+
+async def test_curve_through_a_bridge_without() -> None:
+    public, secret = zmq.curve_keypair()
+    async with (
+        asyncio.timeout(PATIENCE),
+        real_kernel(curve_publickey=public, curve_secretkey=secret) as kernel,
+        bridged(kernel.info, ["ipc"]) as info,
+        ready_client(info) as client,
+    ):
+        assert info.curve_publickey is None
+        assert await _printed(client, "print('bridged')") == "bridged\n"
+
+
+async def _printed(client: KernelClient, code: str) -> str:
+    return (await client.execute(code)).text
