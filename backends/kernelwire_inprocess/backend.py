@@ -127,6 +127,7 @@ class _Client:
             max_message_bytes=MAX_MESSAGE_BYTES,
             held=held,
             iopub_held=iopub_held,
+            audible=kernel.demultiplexer.end.wait_audible,
             on_close=self._close,
         )
         if (replaced := kernel.clients.get(identity)) is not None:
@@ -163,13 +164,21 @@ class _Heartbeat(LoopBound, HeartbeatChannel):
         self.check_loop()
         started = self.loop.time()
         if not self._closed.done():
-            if self._kernel.demultiplexer.end.beating and not self._kernel.closed:
-                await asyncio.sleep(0)
+            beating = asyncio.create_task(self._beat())
+            try:
+                await asyncio.wait([self._closed, beating], timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                beating.cancel()
+            if beating.done() and not self._closed.done():
                 return self.loop.time() - started
-            await asyncio.wait([self._closed], timeout=timeout)
         if self._closed.done():
             raise ChannelClosed("the channel was closed by this end")
         raise NoBeat(f"the in-process kernel did not answer within {timeout:g} s")
+
+    async def _beat(self) -> None:
+        if self._kernel.closed:
+            await self._closed
+        await self._kernel.demultiplexer.end.wait_beating()
 
     async def aclose(self) -> None:
         self.check_loop()

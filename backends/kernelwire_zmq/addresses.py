@@ -124,15 +124,8 @@ def claim_ipc(endpoint: str, field: str) -> None:
         return
     if not _is_socket(Path(path)):
         raise AddressInUse(f"{field}: {path} exists and is no socket")
-    with socket.socket(socket.AF_UNIX) as probe:
-        probe.setblocking(False)
-        try:
-            probe.connect(path)
-        except (ConnectionRefusedError, FileNotFoundError):
-            return  # left behind by a process that is gone
-        except OSError:
-            pass  # its queue is full: alive
-    raise AddressInUse(f"{field}: {endpoint} is in use by another process or socket")
+    if _answers(path):
+        raise AddressInUse(f"{field}: {endpoint} is in use by another process or socket")
 
 
 async def until_free(endpoints: Sequence[str]) -> None:
@@ -148,7 +141,7 @@ async def until_free(endpoints: Sequence[str]) -> None:
 def _is_bound(endpoint: str) -> bool:
     scheme, _, rest = endpoint.partition("://")
     if scheme == "ipc":
-        return os.path.lexists(rest)
+        return _is_socket(Path(rest)) and _answers(rest)
     host, _, port = rest.rpartition(":")
     host = host.strip("[]")
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
@@ -158,6 +151,19 @@ def _is_bound(endpoint: str) -> bool:
         except OSError as error:
             return error.errno == errno.EADDRINUSE
     return False
+
+
+def _answers(path: str) -> bool:
+    """Whether a process listens on the socket at `path`; what a process that is gone left behind does not answer."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(path)
+        except (ConnectionRefusedError, FileNotFoundError):
+            return False
+        except OSError:
+            return True  # its queue is full: alive
+    return True
 
 
 def _ipc_address(info: ConnectionInfo, port: int) -> str:

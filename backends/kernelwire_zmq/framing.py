@@ -15,7 +15,6 @@ from kernelwire_zmq.wire import ZERO_COPY
 
 DELIMITER: Final = b"<IDS|MSG>"
 
-_RCVMORE: Final = int(zmq.RCVMORE)
 _NOBLOCK: Final = int(zmq.NOBLOCK)
 _MAX_ROUTING: Final = 32
 _SIGNED_FRAMES: Final = 5
@@ -33,30 +32,28 @@ def receive(socket: "zmq.Socket[bytes]", max_bytes: int) -> WireMessage:
     Raises:
         zmq.Again: the socket has none.
     """
+    # As zmq's own frames: they know whether more follows, which to ask the socket costs more than all the rest.
     recv = socket.recv
-    more = socket.getsockopt
-    frame = recv(_NOBLOCK)
+    native = recv(_NOBLOCK, False)
     routing: list[bytes] = []
-    while frame != DELIMITER:
-        routing.append(frame)
-        if not more(_RCVMORE):
-            return WireMessage((), b"")
-        if len(routing) > _MAX_ROUTING:
-            return _skip(socket)
-        frame = recv(_NOBLOCK)
+    while (part := native.bytes) != DELIMITER:
+        routing.append(part)
+        if not native.more or len(routing) > _MAX_ROUTING:
+            return _skip(socket, native)
+        native = recv(_NOBLOCK, False)
     frames: list[Frame] = []
-    size = 0
-    while more(_RCVMORE):
-        if len(frames) < _SIGNED_FRAMES:
-            part: Frame = recv(_NOBLOCK)
+    left = max_bytes
+    while native.more:
+        native = recv(_NOBLOCK, False)
+        size = len(native)
+        left -= size
+        if left < 0:
+            return _skip(socket, native)
+        if size < ZERO_COPY or len(frames) < _SIGNED_FRAMES:
+            frames.append(native.bytes)
         else:
-            native = recv(_NOBLOCK, False)
             # A small view would keep a whole zmq frame alive; a large one saves the copy.
-            part = native.buffer.toreadonly() if len(native) >= ZERO_COPY else native.bytes
-        size += len(part)
-        if size > max_bytes:
-            return _skip(socket)
-        frames.append(part)
+            frames.append(native.buffer.toreadonly())
     return WireMessage(frames, _to_peer(routing))
 
 
@@ -65,10 +62,10 @@ def routed(message: WireMessage) -> list[Frame]:
     return [*_to_routing(message.peer), DELIMITER, *message.frames]
 
 
-def _skip(socket: "zmq.Socket[bytes]") -> WireMessage:
-    while socket.getsockopt(_RCVMORE):
-        socket.recv(_NOBLOCK, False)
-    return WireMessage((), b"")
+def _skip(socket: "zmq.Socket[bytes]", native: zmq.Frame) -> WireMessage:
+    while native.more:
+        native = socket.recv(_NOBLOCK, False)
+    return WireMessage(())
 
 
 def _to_peer(routing: Sequence[bytes]) -> bytes:

@@ -18,6 +18,7 @@ PATIENCE: Final = 1.0
 """Seconds that one full subscriber may hold up the others, once; from then on it loses messages until it reads."""
 
 _SUBSCRIBED: Final = 1
+_MAX_UNWELCOMED: Final = 1000
 _NODROP: Final = int(zmq.XPUB_NODROP)
 
 
@@ -47,6 +48,8 @@ class Publisher(IOPubPublisher):
         self._aside = False
         self._subscriptions = 0
         self._turn = asyncio.Lock()
+        self._unwelcomed: set[bytes] = set()
+        self._welcoming: asyncio.Task[None] | None = None
         self._wire = Wire(socket, self._take_subscription)
 
     async def send(self, message: WireMessage) -> None:
@@ -67,6 +70,8 @@ class Publisher(IOPubPublisher):
 
     async def aclose(self) -> None:
         self._wire.check_loop()
+        if self._welcoming is not None:
+            self._welcoming.cancel()
         self._wire.close(LINGER)
 
     async def _sent_with_patience(self, parts: list[Frame]) -> bool:
@@ -98,7 +103,20 @@ class Publisher(IOPubPublisher):
             self._aside = self._aside and self._subscriptions > 0
             return
         self._subscriptions += 1
-        topic = event[1:]
+        if self.end.audible:
+            self._welcome(event[1:])
+        elif len(self._unwelcomed) < _MAX_UNWELCOMED:
+            self._unwelcomed.add(event[1:])
+            if self._welcoming is None:
+                self._welcoming = asyncio.create_task(self._welcome_later(), name="kernelwire iopub welcome")
+
+    async def _welcome_later(self) -> None:
+        await self.end.wait_audible()
+        self._welcoming = None
+        while self._unwelcomed:
+            self._welcome(self._unwelcomed.pop())
+
+    def _welcome(self, topic: bytes) -> None:
         welcome = self._session.message("iopub_welcome", {"subscription": topic.decode("utf-8", "replace")})
         # Best effort: a queue that is full of messages needs no welcome.
         self._wire.try_send(framing.routed(WireMessage(self._session.pack(welcome), topic)))

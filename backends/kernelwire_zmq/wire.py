@@ -26,8 +26,9 @@ _NOBLOCK_MORE: Final = int(zmq.NOBLOCK) | int(zmq.SNDMORE)
 ZERO_COPY: Final = 65536
 """From this size on, handing zmq a reference is cheaper than a copy."""
 
-_BATCH: Final = 256
-"""Messages taken off a socket before other tasks get their turn."""
+_BATCH: Final = 64
+"""Messages taken off a socket before other tasks get their turn: no more than a reader takes in its turn (see
+:mod:`kernelwire.inbox`), or what zmq holds compactly would pile up as Python objects."""
 
 
 class Wire(LoopBound):

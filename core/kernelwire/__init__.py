@@ -70,7 +70,7 @@ _HOMES = {
     "open_bridge": "bridge",
 }
 
-__all__ = sorted(_HOMES)  # noqa: PLE0605 - the table is the list
+__all__ = sorted(_HOMES)
 
 
 def __getattr__(name: str) -> Any:

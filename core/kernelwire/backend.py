@@ -156,6 +156,9 @@ class KernelEnd(_End):
     Attributes:
         shell, control, stdin, iopub: the channels.
         beating: whether heartbeats are answered. A bridge sets it to False while the kernel behind it is dead.
+        audible: whether what the kernel publishes can be heard here at all. While it is False no client's
+            :meth:`~kernelwire.channels.IOPubChannel.ready` returns for the first time. A bridge sets it to False until
+            it is ready itself.
         peers: see above.
         dropped: messages that did not reach some subscriber of iopub because it does not keep up. An upper bound for
             each subscriber.
@@ -177,12 +180,38 @@ class KernelEnd(_End):
         self.stdin = stdin
         self.iopub = iopub
         self.peers = peers
-        self.beating = True
         self.dropped = 0
+        self._beating = asyncio.Event()
+        self._audible = asyncio.Event()
+        self.beating = self.audible = True
         if on_close is not None:
             self._closers.push_async_callback(on_close)
         for channel in (shell, control, stdin, iopub):
             self._closers.push_async_callback(channel.aclose)
+
+    @property
+    def beating(self) -> bool:  # noqa: D102 - documented with the class
+        return self._beating.is_set()
+
+    @beating.setter
+    def beating(self, beating: bool) -> None:
+        self._beating.set() if beating else self._beating.clear()
+
+    @property
+    def audible(self) -> bool:  # noqa: D102 - documented with the class
+        return self._audible.is_set()
+
+    @audible.setter
+    def audible(self, audible: bool) -> None:
+        self._audible.set() if audible else self._audible.clear()
+
+    async def wait_beating(self) -> None:
+        """Until `beating` is True."""
+        await self._beating.wait()
+
+    async def wait_audible(self) -> None:
+        """Until `audible` is True."""
+        await self._audible.wait()
 
 
 class Backend(ABC):

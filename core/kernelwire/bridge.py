@@ -30,6 +30,9 @@ OpenClient = Callable[[bytes, Collection[Channel]], Awaitable[ClientEnd]]
 MAX_CLIENTS: Final = 1000
 """Clients carried at once; beyond it the one that was silent longest is let go."""
 
+TIME_TO_DEAD: Final = 3.0
+"""Seconds without a heartbeat of the far side after which the near side does not beat either."""
+
 _REQUESTS: Final = (Channel.SHELL, Channel.CONTROL, Channel.STDIN)
 
 
@@ -42,6 +45,7 @@ class Bridge:
         near_session: verifies and signs on the near side.
         far_session: verifies and signs on the far side.
         max_clients: see :data:`MAX_CLIENTS`.
+        time_to_dead: see :data:`TIME_TO_DEAD`.
     """
 
     def __init__(
@@ -52,6 +56,7 @@ class Bridge:
         near_session: Session,
         far_session: Session,
         max_clients: int = MAX_CLIENTS,
+        time_to_dead: float = TIME_TO_DEAD,
     ) -> None:
         self._near = near
         self._open_client = open_client
@@ -59,7 +64,10 @@ class Bridge:
         self._far_session = far_session
         self._same_key = near_session.signer.agrees_with(far_session.signer)
         self._max_clients = max_clients
+        self._time_to_dead = time_to_dead
         self._clients: OrderedDict[bytes, _Client] = OrderedDict()
+        # From the start: a client that finds the near side ready must not be wrong.
+        near.beating = near.audible = False
 
     async def run(self) -> None:
         """Carry. Returns when the far side's kernel or the near side closed.
@@ -68,22 +76,25 @@ class Bridge:
             ConfigurationError, ConnectionLost: the far side cannot be opened, or a wire broke for good.
         """
         near = self._near
-        near.beating = False
         far = await self._open_client(_new_identity(), {Channel.IOPUB, Channel.HEARTBEAT})
         try:
-            async with far, HeartbeatMonitor(far.heartbeat, on_change=self._on_heartbeat):
+            monitor = HeartbeatMonitor(far.heartbeat, time_to_dead=self._time_to_dead, on_change=self._on_heartbeat)
+            async with far, monitor:
                 work = [self._carry_iopub(far)]
                 work += [self._carry_requests(far, name) for name in _REQUESTS]
                 if near.peers is not None:
                     work.append(self._watch_peers(near.peers))
                 await _until_first_ends(work)
         finally:
+            near.beating = False  # nobody answers here any more, and the clients shall know
             await _cancel([client.task for client in self._clients.values()])
 
     def _on_heartbeat(self, beating: bool, _since: float) -> None:
         self._near.beating = beating
 
     async def _carry_iopub(self, far: ClientEnd) -> None:
+        await far.iopub.ready()
+        self._near.audible = True
         while True:
             try:
                 message = await far.iopub.receive()
@@ -111,25 +122,24 @@ class Bridge:
                     await getattr(await client.end, name).send(carried)
                     break
                 except ChannelClosed:  # let go just now; a client that speaks again is taken up again
-                    if not client.task.done():
+                    if self._clients.get(message.peer) is client:
                         raise
 
     async def _carry_client(self, peer: bytes, opened: "asyncio.Future[ClientEnd]") -> None:
         """One client's life: its end on the far side, and everything that comes back to it."""
         try:
             end = await self._open_client(_new_identity(), _REQUESTS)
-        except BaseException as error:
-            # Whoever waits to send is told, and ends the bridge; a cancelled opening has nobody waiting.
-            if isinstance(error, Exception):
-                opened.set_exception(error)
-                return
-            opened.cancel()
-            raise
+        except Exception as error:  # noqa: BLE001 - whoever waits to send is told, and ends the bridge
+            opened.set_exception(error)
+            return
         async with end:
             opened.set_result(end)
-            await _until_first_ends([self._carry_replies(end, name, peer) for name in _REQUESTS])
-        if (client := self._clients.get(peer)) is not None and client.end is opened:
-            del self._clients[peer]
+            try:
+                await _until_first_ends([self._carry_replies(end, name, peer) for name in _REQUESTS])
+            finally:
+                # Before the end is closed, so that nobody is given a closed one.
+                if (client := self._clients.get(peer)) is not None and client.end is opened:
+                    del self._clients[peer]
 
     async def _carry_replies(self, end: ClientEnd, name: Channel, peer: bytes) -> None:
         far: Receiver = getattr(end, name)
@@ -153,6 +163,7 @@ class Bridge:
         if client is None:
             opened: asyncio.Future[ClientEnd] = asyncio.get_running_loop().create_future()
             task = asyncio.create_task(self._carry_client(peer, opened), name="kernelwire bridge client")
+            task.add_done_callback(lambda _: _let_go(opened))
             client = self._clients[peer] = _Client(opened, task)
             if len(self._clients) > self._max_clients:
                 _, silent = self._clients.popitem(last=False)
@@ -175,13 +186,16 @@ class _Client(NamedTuple):
 
 
 @asynccontextmanager
-async def open_bridge(far: ConnectionInfo, near: ConnectionInfo) -> AsyncIterator[ConnectionInfo]:
+async def open_bridge(
+    far: ConnectionInfo, near: ConnectionInfo, *, time_to_dead: float = TIME_TO_DEAD
+) -> AsyncIterator[ConnectionInfo]:
     """Serve the kernel at `far` at `near` too, as long as the context lasts; yields `near` with its address complete.
 
     Arguments:
         far: where the kernel is.
         near: where to serve it: at least a transport, and a key for the clients there. What is missing of its
             address is chosen.
+        time_to_dead: see :data:`TIME_TO_DEAD`.
 
     Raises:
         BridgeLoop: both are the same address.
@@ -199,7 +213,13 @@ async def open_bridge(far: ConnectionInfo, near: ConnectionInfo) -> AsyncIterato
     near = near_backend.prepare(near)
     try:
         async with await near_backend.serve(near) as end:
-            carrier = Bridge(end, open_client, near_session=Session.of(near), far_session=Session.of(far))
+            carrier = Bridge(
+                end,
+                open_client,
+                near_session=Session.of(near),
+                far_session=Session.of(far),
+                time_to_dead=time_to_dead,
+            )
             running = asyncio.create_task(carrier.run(), name="kernelwire bridge")
             try:
                 yield near
@@ -223,6 +243,16 @@ async def _until_first_ends(work: Collection[Coroutine[Any, Any, None]]) -> None
         error = task.exception()
         if error is not None and not isinstance(error, EndOfChannel | ChannelClosed | PeerGone):
             raise error
+
+
+def _let_go(opened: "asyncio.Future[ClientEnd]") -> None:
+    """Whoever waits for a client's end that will not open must not wait for ever: a task that is cancelled before its
+    first step runs none of its own code.
+    """
+    if not opened.done():
+        opened.set_exception(ChannelClosed("this client was let go"))
+    if not opened.cancelled():
+        opened.exception()  # perhaps nobody waits, and asyncio would complain
 
 
 async def _cancel(tasks: Collection["asyncio.Task[None]"]) -> None:

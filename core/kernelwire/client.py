@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 from collections.abc import AsyncIterator, Awaitable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, Self
 
 from kernelwire import connection_file, registry
@@ -12,9 +12,12 @@ from kernelwire.backend import ClientEnd
 from kernelwire.channels import Channel
 from kernelwire.connection import ConnectionInfo
 from kernelwire.errors import (
+    ChannelClosed,
     GapNotice,
+    InvalidMessage,
     KernelDied,
     KernelwireError,
+    LocalError,
     NotSupported,
     RequestTimeout,
 )
@@ -67,9 +70,11 @@ class KernelClient:
         self._iopub = MessageReceiver(end.iopub, session)
         self._replies: dict[str, asyncio.Future[Message]] = {}
         self._executions: dict[str, Execution] = {}
+        self._starting: dict[str, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._monitor = HeartbeatMonitor(end.heartbeat, time_to_dead=time_to_dead, on_change=self._on_heartbeat)
-        self._has_beaten = False
+        self._time_to_dead = time_to_dead
+        self._last_heard: float | None = None
         self._broken: KernelwireError | None = None
 
     async def __aenter__(self) -> Self:
@@ -90,6 +95,8 @@ class KernelClient:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
         finally:
+            self._broken = ChannelClosed("the client was closed")
+            self._fail(self._broken)  # other tasks may still wait for replies
             await self.end.aclose()
 
     async def request(
@@ -132,13 +139,17 @@ class KernelClient:
     async def ready(self, timeout: float | None = None) -> Message:
         """Wait until the kernel answers and what it publishes arrives here; return its kernel_info_reply.
 
+        A kernel that is away may be starting (again), so without a time limit this waits for as long as that takes.
+
         Raises:
-            RequestTimeout, KernelDied, ChannelClosed, EndOfChannel, ConnectionLost: as `request`.
+            RequestTimeout, ChannelClosed, EndOfChannel, ConnectionLost: as `request`.
         """
         try:
             async with asyncio.timeout(timeout):
-                await self.end.iopub.ready()
-                return await self.kernel_info()
+                while True:
+                    await self.end.iopub.ready()
+                    with suppress(KernelDied):  # the one before the one that is waited for
+                        return await self.kernel_info()
         except TimeoutError:
             raise RequestTimeout(f"the kernel did not answer within {timeout:g} s") from None
 
@@ -189,20 +200,28 @@ class KernelClient:
         )
         return Execution(request, self._start_execution, hook)
 
-    async def _start_execution(self, execution: Execution) -> None:
+    def _start_execution(self, execution: Execution) -> None:
         self._check_connected()
-        # Known before asked, so that no output of it can be missed.
-        await self.end.iopub.ready()
-        self._executions[execution.request.msg_id] = execution
+        msg_id = execution.request.msg_id
+        self._executions[msg_id] = execution
+        # A task, so that a kernel that dies meanwhile ends the wait, and a cancelled reader may read on later.
+        task = self._spawn(self._send_execution(execution))
+        self._starting[msg_id] = task
+        task.add_done_callback(lambda _: self._starting.pop(msg_id, None))
+
+    async def _send_execution(self, execution: Execution) -> None:
         try:
+            # Known before asked, so that no output of it can be missed.
+            await self.end.iopub.ready()
             await self._shell.send(execution.request)
-        except BaseException:
-            del self._executions[execution.request.msg_id]
-            raise
+        except LocalError as error:  # the request's own fault, or the client closes; no other request is concerned
+            self._executions.pop(execution.request.msg_id, None)
+            execution.fail(error)
 
     async def _route_replies(self, channel: MessageChannel) -> None:
         while True:
             reply = await channel.receive()
+            self._last_heard = asyncio.get_running_loop().time()
             waiting = self._replies.get(reply.parent_id)
             if waiting is not None and not waiting.done():
                 waiting.set_result(reply)
@@ -220,6 +239,7 @@ class KernelClient:
                 for each in self._executions.values():
                     each.on_gap(notice.again())
                 continue
+            self._last_heard = asyncio.get_running_loop().time()
             execution = self._executions.get(message.parent_id)
             if execution is not None:
                 execution.on_output(message, wire.size)
@@ -241,20 +261,29 @@ class KernelClient:
         except Exception:  # noqa: BLE001 - the caller's code; the kernel must not wait for it for ever
             _log.exception("the input hook failed")
             value = END_OF_INPUT
-        await self._stdin.send(self.session.message("input_reply", {"value": value}, parent=request))
+        try:
+            await self._stdin.send(self.session.message("input_reply", {"value": value}, parent=request))
+        except InvalidMessage:
+            _log.exception("the input hook's answer cannot be sent")
+            await self._stdin.send(self.session.message("input_reply", {"value": END_OF_INPUT}, parent=request))
 
     def _forget_if_done(self, execution: Execution) -> None:
         if execution.done:
             self._executions.pop(execution.request.msg_id, None)
 
     def _on_heartbeat(self, beating: bool, since: float) -> None:
+        now = asyncio.get_running_loop().time()
         if beating:
-            self._has_beaten = True
-        elif self._has_beaten:  # one that never beat may still be starting
+            self._last_heard = now
+        # One that was never heard may still be starting. One that was heard since the beat that it missed is alive: it
+        # may have come back meanwhile, and a bridge swallows beats until it knows that.
+        elif self._last_heard is not None and now - self._last_heard >= self._time_to_dead:
             self._fail(KernelDied(f"the kernel has not answered its heartbeat for {since:.1f} s"))
 
     def _fail(self, error: KernelwireError) -> None:
         """End every request under way."""
+        for starting in self._starting.values():
+            starting.cancel()  # or the next kernel would run what this one is said to have died over
         for reply in self._replies.values():
             if not reply.done():
                 reply.set_exception(error.again())
@@ -266,7 +295,7 @@ class KernelClient:
         if self._broken is not None:
             raise self._broken.again()
 
-    def _spawn(self, work: Awaitable[None]) -> None:
+    def _spawn(self, work: Awaitable[None]) -> asyncio.Task[None]:
         async def run() -> None:
             try:
                 await work
@@ -278,6 +307,7 @@ class KernelClient:
         task = asyncio.create_task(run(), name="kernelwire client")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
 
 @asynccontextmanager

@@ -44,6 +44,7 @@ class ClientDemultiplexer:
         max_message_bytes: bound on the frames of a message together.
         held: bound in bytes for what is held unread on each of shell, control and stdin.
         iopub_held: the same for iopub, beyond which the oldest are dropped with a gap notice.
+        audible: waits until the kernel's end is audible; None if it always is.
         on_close: as for ClientEnd.
 
     Attributes:
@@ -58,17 +59,19 @@ class ClientDemultiplexer:
         max_message_bytes: int,
         held: int = HIGH_WATER,
         iopub_held: int = GAP_LIMIT,
+        audible: Callable[[], Coroutine[Any, Any, None]] | None = None,
         on_close: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._inboxes = {name: Inbox[WireMessage](limit=held) for name in REQUEST_CHANNELS}
-        self._inboxes[Channel.IOPUB] = Inbox[WireMessage](limit=iopub_held, drops=True)
+        self._iopub = self._inboxes[Channel.IOPUB] = Inbox[WireMessage](limit=iopub_held, drops=True)
         self._iopub_patience = iopub_held // 2
         outlets = {name: _Outlet(transmit, name, max_message_bytes) for name in REQUEST_CHANNELS}
+        self._iopub_channel = _IOPub(self._iopub, audible)
         self.end = ClientEnd(
             shell=_Shell(outlets[Channel.SHELL], self._inboxes[Channel.SHELL]),
             control=_Control(outlets[Channel.CONTROL], self._inboxes[Channel.CONTROL]),
             stdin=_Stdin(outlets[Channel.STDIN], self._inboxes[Channel.STDIN]),
-            iopub=_IOPub(self._inboxes[Channel.IOPUB]),
+            iopub=self._iopub_channel,
             heartbeat=heartbeat,
             on_close=on_close,
         )
@@ -83,7 +86,7 @@ class ClientDemultiplexer:
             EndOfChannel: this side has closed the channel.
         """
         inbox = self._inboxes[channel]
-        if channel is Channel.IOPUB and inbox.held > self._iopub_patience:
+        if inbox is self._iopub and inbox.held > self._iopub_patience:
             # Before anything is dropped, a reader that keeps up gets its turn; a feeder may have none to give.
             await asyncio.sleep(0)
         await inbox.put_when_room(message)
@@ -92,6 +95,7 @@ class ClientDemultiplexer:
         """The wire ended: readers get what is held, then `error` (EndOfChannel if none)."""
         for inbox in self._inboxes.values():
             inbox.close(error)
+        self._iopub_channel.end_waiting()
 
 
 class KernelDemultiplexer:
@@ -160,12 +164,15 @@ class KernelDemultiplexer:
 
     async def _publish(self, channel: Channel, message: WireMessage) -> None:
         # One at a time: if a wire makes one publisher wait, no later one may overtake it on the others.
-        async with self._publishing:
+        await self._publishing.acquire()
+        try:
             for wire in tuple(self._wires.values()):
                 try:
                     await wire(channel, message)
                 except WireError:  # this client is gone, which is nothing to the others
                     continue
+        finally:
+            self._publishing.release()
 
 
 class _Outlet(LoopBound):
@@ -246,20 +253,37 @@ class _Stdin(_Duplex, StdinChannel):
 
 
 class _IOPub(IOPubChannel):
-    """Connecting was subscribing, so it is always ready."""
+    """Connecting was subscribing, so it is ready as soon as the kernel can be heard at all."""
 
-    def __init__(self, inbox: Inbox[WireMessage]) -> None:
+    def __init__(self, inbox: Inbox[WireMessage], audible: Callable[[], Coroutine[Any, Any, None]] | None) -> None:
         self._inbox = inbox
+        self._audible = audible
+        self._waiting: set[asyncio.Task[None]] = set()
 
     def receive(self) -> Coroutine[Any, Any, WireMessage]:
         return self._inbox.receive()
 
     async def ready(self) -> None:
         self._inbox.check_open()
+        if self._audible is None:
+            return
+        waiting = asyncio.create_task(self._audible())
+        self._waiting.add(waiting)
+        try:
+            await asyncio.wait([waiting])
+        finally:
+            self._waiting.discard(waiting)
+            waiting.cancel()
+        self._inbox.check_open()
+
+    def end_waiting(self) -> None:
+        for waiting in self._waiting:
+            waiting.cancel()
 
     async def aclose(self) -> None:
         self._inbox.check_loop()
         self._inbox.discard()
+        self.end_waiting()
 
 
 class _Publisher(IOPubPublisher):

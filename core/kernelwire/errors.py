@@ -40,7 +40,7 @@ No message of any of them contains a key, a token or the content of a message.
 """
 
 from collections.abc import Sequence
-from typing import Self
+from typing import Any, Self
 
 
 class KernelwireError(Exception):
@@ -48,11 +48,13 @@ class KernelwireError(Exception):
 
     def again(self) -> Self:
         """A new error like this one: an instance raised twice gathers tracebacks, and keeps their frames alive."""
-        fresh = type(self).__new__(type(self))
-        fresh.args = self.args
-        fresh.__dict__.update(self.__dict__)
+        fresh: Self = _rebuild(type(self), self.args, self.__dict__)
         fresh.__cause__ = self.__cause__
         return fresh
+
+    # Errors cross process pools; the arguments of a subclass's __init__ are not those of Exception.
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.args, self.__dict__)
 
 
 class LocalError(KernelwireError):
@@ -219,3 +221,10 @@ class RequestTimeout(RequestFailed):
 
 class KernelDied(RequestFailed):
     """The kernel's heartbeat stopped while the request waited."""
+
+
+def _rebuild(kind: type[Any], args: tuple[object, ...], attributes: dict[str, Any]) -> Any:
+    error: Any = kind.__new__(kind)  # type: ignore[call-overload] # not the metaclass's
+    error.args = args
+    error.__dict__.update(attributes)
+    return error

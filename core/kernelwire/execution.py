@@ -86,13 +86,11 @@ class Execution:
 
     Arguments:
         request: the execute_request.
-        start: sends it, and sees to it that `on_reply`, `on_output`, `on_gap` and `fail` are called.
+        start: has it sent, and sees to it that `on_reply`, `on_output`, `on_gap` and `fail` are called.
         input_hook: answers what the kernel asks.
     """
 
-    def __init__(
-        self, request: Message, start: Callable[["Execution"], Awaitable[None]], input_hook: InputHook | None
-    ) -> None:
+    def __init__(self, request: Message, start: Callable[["Execution"], None], input_hook: InputHook | None) -> None:
         self.request = request
         self.input_hook = input_hook
         self._start = start
@@ -115,7 +113,7 @@ class Execution:
             KernelDied, RequestTimeout: the execution ended without its reply.
             ChannelClosed, EndOfChannel, ConnectionLost: the connection did.
         """
-        await self._ensure_started()
+        self._ensure_started()
         while True:
             try:
                 message, _ = await self._inbox.receive()
@@ -164,10 +162,10 @@ class Execution:
         if self.done:
             self._inbox.close()
 
-    async def _ensure_started(self) -> None:
+    def _ensure_started(self) -> None:
         if not self._started:
+            self._start(self)
             self._started = True
-            await self._start(self)
 
     async def _result(self) -> ExecuteResult:
         async for _ in self:

@@ -522,7 +522,7 @@ async def fill_and_forget(channel: Sender) -> None:
 async def test_own_aclose_is_told_from_a_cancellation_that_was_before(narrow: tuple[KernelEnd, ClientEnd]) -> None:
     _, client = narrow
     await fill_and_forget(client.shell)
-    started = asyncio.Event()
+    started, told = asyncio.Event(), asyncio.Event()
 
     async def say_goodbye_when_cancelled() -> None:
         try:
@@ -531,6 +531,7 @@ async def test_own_aclose_is_told_from_a_cancellation_that_was_before(narrow: tu
         finally:
             with pytest.raises(ChannelClosed):
                 await client.shell.send(message("goodbye"))
+            told.set()
 
     task = asyncio.create_task(say_goodbye_when_cancelled())
     await started.wait()
@@ -541,6 +542,7 @@ async def test_own_aclose_is_told_from_a_cancellation_that_was_before(narrow: tu
     await client.shell.aclose()
     with pytest.raises(asyncio.CancelledError):
         await task
+    assert told.is_set()
     assert task.cancelling() == 1
 
 

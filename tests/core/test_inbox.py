@@ -113,6 +113,38 @@ async def test_a_second_reader_is_refused_while_the_first_gives_way() -> None:
     assert found == list(range(200))
 
 
+async def _giving_way(inbox: Mail) -> "asyncio.Task[WireMessage]":
+    """A reader that lets others run, although there is something to read."""
+    while True:
+        reader = asyncio.create_task(inbox.receive())
+        await asyncio.sleep(0)
+        if not reader.done():
+            return reader
+        await reader
+
+
+async def test_a_reader_that_gives_way_meets_the_end_of_its_channel() -> None:
+    inbox = Mail()
+    for i in range(200):
+        inbox.put(message(i))
+    reader = await _giving_way(inbox)
+    inbox.discard()
+    with pytest.raises(ChannelClosed):
+        await reader
+
+
+async def test_a_reader_that_gives_way_meets_a_gap() -> None:
+    inbox = Mail(limit=200 * COST, drops=True)
+    for i in range(200):
+        inbox.put(message(i))
+    reader = await _giving_way(inbox)
+    for i in range(200, 400):
+        inbox.put(message(i))
+    with pytest.raises(GapNotice):
+        await reader
+    assert number(await inbox.receive()) == 200
+
+
 async def test_a_reader_of_a_long_queue_lets_others_run() -> None:
     inbox = Mail()
     for i in range(1000):
@@ -341,7 +373,7 @@ async def test_waiting_senders_go_in_the_order_of_their_calls() -> None:
     await settle()
     assert not any(sender.done() for sender in senders)
     assert inbox.held == 2 * COST
-    found = []
+    found: list[int] = []
     while len(found) < 20:
         found.append(number(await inbox.receive()))
         assert inbox.held <= 2 * COST

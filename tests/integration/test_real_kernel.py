@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 import zmq
@@ -9,6 +10,7 @@ import zmq
 from kernelwire import registry
 from kernelwire.channels import Channel
 from kernelwire.client import KernelClient, connect
+from kernelwire.connection import ConnectionInfo
 from kernelwire.errors import KernelDied
 from kernelwire.execution import InputRequest
 from kernelwire.messages import WireMessage
@@ -145,7 +147,7 @@ async def test_a_client_outlives_its_kernel(transport: str, through: tuple[str, 
         asyncio.timeout(3 * PATIENCE),
         real_kernel(transport) as kernel,
         bridged(kernel.info, through) as info,
-        ready_client(info) as client,
+        _watchful_client(info) as client,
     ):
         for _ in range(2):
             running = client.execute("print('runs', flush=True); import threading; threading.Event().wait()")
@@ -168,7 +170,7 @@ async def test_a_client_outlives_its_kernel(transport: str, through: tuple[str, 
 
 @pytest.mark.parametrize("transport", ["tcp", "ipc"])
 async def test_ready_waits_for_a_kernel_that_is_away(transport: str) -> None:
-    async with asyncio.timeout(2 * PATIENCE), real_kernel(transport) as kernel, ready_client(kernel.info) as client:
+    async with asyncio.timeout(2 * PATIENCE), real_kernel(transport) as kernel, _watchful_client(kernel.info) as client:
         await kernel.kill()
         back = asyncio.ensure_future(client.ready())
         with pytest.raises(KernelDied):
@@ -213,6 +215,16 @@ async def test_curve_through_a_bridge_without() -> None:
     ):
         assert info.curve_publickey is None
         assert await _printed(client, "print('bridged')") == "bridged\n"
+
+
+@asynccontextmanager
+async def _watchful_client(info: ConnectionInfo) -> AsyncIterator[KernelClient]:
+    """A ready client that gives a kernel up sooner, since the tests wait for just that."""
+    session = Session.of(info)
+    end = await registry.load(info.transport).connect(info, identity=session.session_id.encode("ascii"))
+    async with KernelClient(end, session, time_to_dead=2) as client:
+        await client.ready(PATIENCE)
+        yield client
 
 
 async def _printed(client: KernelClient, code: str) -> str:

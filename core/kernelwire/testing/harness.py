@@ -162,6 +162,7 @@ class BackendHarness(Harness):
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Pair]:
+        """A fresh kernel end at a fresh address."""
         info = self._backend.prepare(ConnectionInfo(transport=self.name, key=KEY))
 
         async def open_client(identity: bytes) -> ClientEnd:
@@ -198,12 +199,13 @@ class BridgeHarness(Harness):
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Pair]:
+        """A fresh kernel end, and fresh bridges."""
         async with AsyncExitStack() as bridges, self._first.open() as pair:
             info = pair.kernel_info
             for number, transport in enumerate(self._rest):
                 key = KEY + str(number).encode()
                 info = await bridges.enter_async_context(
-                    open_bridge(info, ConnectionInfo(transport=transport, key=key))
+                    open_bridge(info, ConnectionInfo(transport=transport, key=key), time_to_dead=0.5)
                 )
             last = registry.load(info.transport)
             client_info = info

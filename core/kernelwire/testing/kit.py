@@ -162,4 +162,6 @@ async def _attempt(harness: Harness, behaviour: Behaviour, chance: random.Random
 async def _once_for_warmth(harness: Harness) -> None:
     """Open a pair first: what a library makes once and keeps for the process is no leak."""
     async with asyncio.timeout(WATCHDOG), harness.open() as pair:
-        await pair.connect()
+        client = await pair.connect()
+        await client.shell.send(client.session.message("request", buffers=[bytes(1 << 20)]))
+        await pair.kernel.shell.receive()

@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import os
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,10 +51,10 @@ class Resources:
 
 def _descriptors() -> list[str]:
     found = []
-    for entry in os.listdir(_DESCRIPTORS):
+    for entry in _DESCRIPTORS.iterdir():
         try:
             # Numbers are used again: what stands behind one is what counts.
-            found.append(f"{entry} {os.readlink(_DESCRIPTORS / entry)}")
+            found.append(f"{entry.name} {entry.readlink()}")
         except OSError:  # the listing's own
             continue
     return found

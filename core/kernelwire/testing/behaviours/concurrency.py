@@ -45,7 +45,7 @@ async def a_cancelled_receive_loses_nothing(pair: Pair, chance: Random) -> None:
 
 @behaviour(34, Group.CONCURRENCY)
 async def a_cancelled_send_is_all_or_nothing(pair: Pair, chance: Random) -> None:
-    """1,000 sends, many cancelled: what arrives is whole and in order, and nothing that was sent to the end is missing."""
+    """1,000 sends, many cancelled: what arrives is whole and in order, and what was sent to the end is there."""
     client = await pair.connect()
     finished: set[int] = set()
     arrived: list[int] = []

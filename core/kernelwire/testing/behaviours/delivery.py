@@ -71,7 +71,7 @@ async def order_is_kept_for_each_of_eight_senders(pair: Pair, _: Random) -> None
         for sender in range(8):
             tasks.create_task(_send_all(client.shell, client, 200, sender=sender))
         seen = defaultdict(list)
-        for _ in range(8 * 200):
+        for _message in range(8 * 200):
             content = (await pair.kernel.shell.receive()).content
             seen[content["sender"]].append(content["number"])
     assert seen == {sender: list(range(200)) for sender in range(8)}
@@ -114,14 +114,14 @@ async def replies_reach_only_who_asked(pair: Pair, chance: Random) -> None:
     async with asyncio.TaskGroup() as tasks:
         answering = [tasks.create_task(answer(c)) for c in (pair.kernel.shell, pair.kernel.control)]
         asked: dict[tuple[int, str], list[str]] = defaultdict(list)
-        for _ in range(1000):
+        for _request in range(1000):
             number, name = chance.randrange(5), chance.choice(["shell", "control"])
             request = clients[number].session.message("request")
             asked[number, name].append(request.msg_id)
             await getattr(clients[number], name).send(request)
         for (number, name), ids in asked.items():
             channel: MessageChannel = getattr(clients[number], name)
-            assert [(await channel.receive()).parent_id for _ in ids] == ids
+            assert [(await channel.receive()).parent_id for _each in ids] == ids
         for task in answering:
             task.cancel()
 
@@ -157,7 +157,7 @@ async def control_overtakes_shell(pair: Pair, _: Random) -> None:
 
     flooding = asyncio.create_task(flood())
     try:
-        for _ in range(20):
+        for _attempt in range(20):
             request = client.session.message("interrupt_request")
             await client.control.send(request)
             assert await pair.kernel.control.receive() == request
@@ -180,7 +180,7 @@ async def nothing_is_missed_after_ready(pair: Pair, _: Random) -> None:
             await asyncio.sleep(0)
 
     publishing = asyncio.create_task(publish_on())
-    for _ in range(5):
+    for _client in range(5):
         client = await pair.connect(ready=False)
         await client.end.iopub.ready()
         ready_at = published

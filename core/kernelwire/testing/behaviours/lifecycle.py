@@ -1,6 +1,7 @@
 """Closing is safe at any moment, and says what it does."""
 
 import asyncio
+import functools
 import threading
 from collections.abc import Awaitable, Callable
 from random import Random
@@ -50,7 +51,7 @@ async def a_closed_channel_says_so(pair: Pair, _: Random) -> None:
     await end.aclose()
     for name in CHANNELS:
         channel = getattr(end, name)
-        await _assert_raises(ChannelClosed, lambda channel=channel: channel.send(wire))
+        await _assert_raises(ChannelClosed, functools.partial(channel.send, wire))
         await _assert_raises(ChannelClosed, channel.receive)
     await _assert_raises(ChannelClosed, end.iopub.receive)
     await _assert_raises(ChannelClosed, end.iopub.ready)
@@ -130,9 +131,17 @@ async def another_loop_is_refused(pair: Pair, _: Random) -> None:
             else:
                 outcomes.append(None)
 
-    thread = threading.Thread(target=lambda: asyncio.run(misuse()))
+    done = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def elsewhere() -> None:
+        asyncio.run(misuse())
+        loop.call_soon_threadsafe(done.set)
+
+    thread = threading.Thread(target=elsewhere)
     thread.start()
-    await asyncio.to_thread(thread.join)
+    await done.wait()
+    thread.join()
     assert outcomes == [WrongLoop] * 5
     await client.shell.send(client.message(after=1))
     assert (await pair.kernel.shell.receive()).content == {"after": 1}

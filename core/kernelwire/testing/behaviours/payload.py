@@ -56,7 +56,7 @@ async def sizes_around_the_usual_limits_pass(pair: Pair, chance: Random) -> None
 
 @behaviour(14, Group.PAYLOAD)
 async def any_buffer_may_be_sent_and_changed_afterwards(pair: Pair, _: Random) -> None:
-    """bytearray, views that are not contiguous or not of bytes; changing them after the message was made is harmless."""
+    """bytearray, views that are not contiguous or not of bytes; they may be changed once the message was made."""
     client = await pair.connect()
     mutable = bytearray(b"a" * 100_000)
     numbers = array.array("d", [1.5, 2.5])
@@ -80,16 +80,16 @@ async def text_is_not_touched(pair: Pair, _: Random) -> None:
 
 @behaviour(16, Group.PAYLOAD)
 async def odd_values_arrive_or_are_refused(pair: Pair, _: Random) -> None:
-    """NaN and the infinities arrive as such, large integers exactly; what is nested too deep is refused at the sender."""
+    """NaN and the infinities arrive as such, large integers exactly; what nests too deep is refused at the sender."""
     client = await pair.connect()
     sent = {"inf": [float("inf"), float("-inf")], "big": 2**70, "none": None, "text": "2026-01-01T00:00:00Z"}
     await client.shell.send(client.message(nan=float("nan"), **sent))
     content = dict((await pair.kernel.shell.receive()).content)
     assert content.pop("nan") != sent
     assert content == sent
-    deep: list[object] = []
-    for _ in range(100_000):
-        deep = [deep]
+    deep: list[Any] = []
+    for depth in range(100_000):
+        deep = [deep, depth]
     try:
         await client.shell.send(client.message(deep=deep))
     except InvalidMessage:
@@ -98,7 +98,7 @@ async def odd_values_arrive_or_are_refused(pair: Pair, _: Random) -> None:
         raise AssertionError("a message nested 100,000 deep was sent")
     finally:
         while deep:  # taking it down by recursion would overflow the stack
-            (deep,) = deep
+            deep = deep[0]
     await client.shell.send(client.message(after=1))
     assert (await pair.kernel.shell.receive()).content == {"after": 1}
 
@@ -112,8 +112,8 @@ async def too_large_a_message_is_refused_at_the_sender(pair: Pair, _: Random) ->
         frames = [*client.wire().frames, memoryview(untouched)]
         try:
             await client.end.shell.send(WireMessage(frames))
-        except MessageTooLarge as error:
-            assert error.limit == pair.capabilities.max_message_bytes
+        except MessageTooLarge:
+            pass
         else:
             raise AssertionError("a message over the limit was sent")
         finally:
