@@ -107,6 +107,7 @@ class Kernel(LoopBound):
 
     async def _close(self) -> None:
         self.closed = True
+        self.demultiplexer.end.beating = False
         if self._names.get(self._name) is self:
             del self._names[self._name]
         self.demultiplexer.close()
@@ -164,7 +165,7 @@ class _Heartbeat(LoopBound, HeartbeatChannel):
         self.check_loop()
         started = self.loop.time()
         if not self._closed.done():
-            beating = asyncio.create_task(self._beat())
+            beating = asyncio.create_task(self._kernel.demultiplexer.end.wait_beating())
             try:
                 await asyncio.wait([self._closed, beating], timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
             finally:
@@ -174,11 +175,6 @@ class _Heartbeat(LoopBound, HeartbeatChannel):
         if self._closed.done():
             raise ChannelClosed("the channel was closed by this end")
         raise NoBeat(f"the in-process kernel did not answer within {timeout:g} s")
-
-    async def _beat(self) -> None:
-        if self._kernel.closed:
-            await self._closed
-        await self._kernel.demultiplexer.end.wait_beating()
 
     async def aclose(self) -> None:
         self.check_loop()
