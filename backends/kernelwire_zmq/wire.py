@@ -26,6 +26,9 @@ _NOBLOCK_MORE: Final = int(zmq.NOBLOCK) | int(zmq.SNDMORE)
 ZERO_COPY: Final = 65536
 """From this size on, handing zmq a reference is cheaper than a copy."""
 
+_RETRY: Final = 0.02
+"""Seconds after which a full socket is tried again, should both of its edges have been missed."""
+
 _BATCH: Final = 64
 """Messages taken off a socket before other tasks get their turn: no more than a reader takes in its turn (see
 :mod:`kernelwire.inbox`), or what zmq holds compactly would pile up as Python objects."""
@@ -94,8 +97,8 @@ class Wire(LoopBound):
         self.look()
 
     def look(self) -> None:
-        """To be called after a `try_send`, which may have swallowed the edge that told of incoming messages."""
-        if not self._paused and self._get(_EVENTS) & _POLLIN:
+        """To be called after a `try_send`, which may have swallowed an edge."""
+        if self._waiting or self._readable():
             self.kick()
 
     def try_send(self, parts: Sequence[Frame]) -> bool:
@@ -144,27 +147,38 @@ class Wire(LoopBound):
         turn = asyncio.Event()
         turns = self._waiting.setdefault(peer, deque())
         turns.append(turn)
+        retry = self.loop.call_soon(self.kick)
         try:
-            self.kick()
             while True:
                 await turn.wait()
                 turn.clear()
                 if self.try_send(parts):
                     return
-                self.look()
+                # That may have swallowed the edge of incoming messages, and to ask for those that of room to send. So
+                # both are tried again; what comes in between even so is left to the clock. POLLOUT would not help:
+                # a ROUTER's says that some peer has room, and an XPUB's says nothing.
+                if self._readable():
+                    self.kick()
+                if self.try_send(parts):
+                    return
+                retry.cancel()
+                retry = self.loop.call_later(_RETRY, self.kick)
         finally:
+            retry.cancel()
             turns.remove(turn)
             if not turns:
                 del self._waiting[peer]
             self.kick()
+
+    def _readable(self) -> bool:
+        return not self._paused and bool(self._get(_EVENTS) & _POLLIN)
 
     def _pump(self) -> None:
         self._scheduled = False
         if self.closed:
             return
         events = self._get(_EVENTS)
-        # Whatever stirred the socket: POLLOUT of a ROUTER says only that some peer has room, and nothing of one
-        # that is gone.
+        # Whatever it was that stirred the socket: it may be room, or a peer that is gone.
         for turns in self._waiting.values():
             turns[0].set()
         if self._paused or not events & _POLLIN:

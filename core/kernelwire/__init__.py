@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from kernelwire.client import KernelClient as KernelClient
     from kernelwire.client import connect as connect
     from kernelwire.connection import ConnectionInfo as ConnectionInfo
+    from kernelwire.connection import new_key as new_key
     from kernelwire.connection_file import ConnectionFile as ConnectionFile
     from kernelwire.execution import ExecuteResult as ExecuteResult
     from kernelwire.execution import Execution as Execution
@@ -67,6 +68,7 @@ _HOMES = {
     "WireMessage": "messages",
     "connect": "client",
     "errors": "errors",
+    "new_key": "connection",
     "open_bridge": "bridge",
 }
 

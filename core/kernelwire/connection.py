@@ -6,6 +6,7 @@ ranges are checked. Unknown fields are kept: they belong to somebody.
 """
 
 import dataclasses
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -143,6 +144,11 @@ class ConnectionInfo:
         """Where the kernel is, without secrets: equal for two descriptions of the same endpoint."""
         identity = {k: v for k, v in self.extra.items() if k in ("name", "pid", "room", "url")}
         return (self.transport, self.ip, *(getattr(self, p) for p in PORT_FIELDS), *sorted(identity.items()))
+
+
+def new_key() -> bytes:
+    """A fresh key for a kernel: 32 hexadecimal digits, of 128 random bits."""
+    return secrets.token_hex(16).encode("ascii")
 
 
 def _kind(value: object) -> str:
