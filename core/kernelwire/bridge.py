@@ -17,7 +17,16 @@ from kernelwire import registry
 from kernelwire.backend import ClientEnd, KernelEnd
 from kernelwire.channels import Channel, PeerEvents, Receiver, Sender
 from kernelwire.connection import ConnectionInfo
-from kernelwire.errors import BridgeLoop, ChannelClosed, EndOfChannel, GapNotice, PeerGone, RemoteError
+from kernelwire.errors import (
+    BridgeLoop,
+    ChannelClosed,
+    EndOfChannel,
+    GapNotice,
+    MessageTooLarge,
+    NotSupported,
+    PeerGone,
+    RemoteError,
+)
 from kernelwire.heartbeat import HeartbeatMonitor
 from kernelwire.messages import WireMessage
 from kernelwire.session import Session
@@ -46,6 +55,9 @@ class Bridge:
         far_session: verifies and signs on the far side.
         max_clients: see :data:`MAX_CLIENTS`.
         time_to_dead: see :data:`TIME_TO_DEAD`.
+
+    Attributes:
+        opened: set when the far side's first end is open.
     """
 
     def __init__(
@@ -66,6 +78,8 @@ class Bridge:
         self._max_clients = max_clients
         self._time_to_dead = time_to_dead
         self._clients: OrderedDict[bytes, _Client] = OrderedDict()
+        self._carrying: set[asyncio.Task[None]] = set()  # for these, and for those that were let go and still close
+        self.opened = asyncio.Event()
         # From the start: a client that finds the near side ready must not be wrong.
         near.beating = near.audible = False
 
@@ -77,20 +91,29 @@ class Bridge:
         """
         near = self._near
         far = await self._open_client(_new_identity(), {Channel.IOPUB, Channel.HEARTBEAT})
+        self.opened.set()
         try:
             monitor = HeartbeatMonitor(far.heartbeat, time_to_dead=self._time_to_dead, on_change=self._on_heartbeat)
             async with far, monitor:
-                work = [self._carry_iopub(far)]
+                work = [self._carry_iopub(far), self._beat_for_a_silent_wire(monitor)]
                 work += [self._carry_requests(far, name) for name in _REQUESTS]
                 if near.peers is not None:
                     work.append(self._watch_peers(near.peers))
                 await _until_first_ends(work)
         finally:
             near.beating = False  # nobody answers here any more, and the clients shall know
-            await _cancel([client.task for client in self._clients.values()])
+            await _cancel(self._carrying)
 
     def _on_heartbeat(self, beating: bool, _since: float) -> None:
         self._near.beating = beating
+
+    async def _beat_for_a_silent_wire(self, monitor: HeartbeatMonitor) -> None:
+        """Where the far wire has no heartbeat, ours says that the bridge is there: better than a death that is none."""
+        try:
+            await monitor.wait_beating()
+        except NotSupported:
+            self._near.beating = True
+        await asyncio.get_running_loop().create_future()
 
     async def _carry_iopub(self, far: ClientEnd) -> None:
         await far.iopub.ready()
@@ -103,8 +126,14 @@ class Bridge:
                 self._near.dropped += notice.count or 0
                 continue
             carried = self._translate(message, self._far_session, self._near_session)
-            if carried is not None:
+            if carried is None:
+                continue
+            try:
                 await self._near.iopub.send(carried)
+            except MessageTooLarge as error:
+                _too_large(error)
+                self._near.dropped += 1
+            del message, carried  # perhaps large, and the next may be long in coming
 
     async def _carry_requests(self, far: ClientEnd, name: Channel) -> None:
         near: Receiver = getattr(self._near, name)
@@ -121,9 +150,13 @@ class Bridge:
                 try:
                     await getattr(await client.end, name).send(carried)
                     break
+                except MessageTooLarge as error:
+                    _too_large(error)
+                    break
                 except ChannelClosed:  # let go just now; a client that speaks again is taken up again
                     if self._clients.get(message.peer) is client:
                         raise
+            del message, carried  # as on iopub
 
     async def _carry_client(self, peer: bytes, opened: "asyncio.Future[ClientEnd]") -> None:
         """One client's life: its end on the far side, and everything that comes back to it."""
@@ -146,8 +179,13 @@ class Bridge:
         near: Sender = getattr(self._near, name)
         while True:
             carried = self._translate(await far.receive(), self._far_session, self._near_session)
-            if carried is not None:
+            if carried is None:
+                continue
+            try:
                 await near.send(WireMessage(carried.frames, peer))
+            except MessageTooLarge as error:
+                _too_large(error)
+            del carried  # as on iopub
 
     def _translate(self, message: WireMessage, source: Session, target: Session) -> WireMessage | None:
         """The message for the other side; None if it is not genuine."""
@@ -164,6 +202,8 @@ class Bridge:
             opened: asyncio.Future[ClientEnd] = asyncio.get_running_loop().create_future()
             task = asyncio.create_task(self._carry_client(peer, opened), name="kernelwire bridge client")
             task.add_done_callback(lambda _: _let_go(opened))
+            self._carrying.add(task)
+            task.add_done_callback(self._carrying.discard)
             client = self._clients[peer] = _Client(opened, task)
             if len(self._clients) > self._max_clients:
                 _, silent = self._clients.popitem(last=False)
@@ -191,6 +231,9 @@ async def open_bridge(
 ) -> AsyncIterator[ConnectionInfo]:
     """Serve the kernel at `far` at `near` too, as long as the context lasts; yields `near` with its address complete.
 
+    When the far side ends, the near side closes at once. If it broke, that is logged at once too, and raised when the
+    context is left without another error.
+
     Arguments:
         far: where the kernel is.
         near: where to serve it: at least a transport, and a key for the clients there. What is missing of its
@@ -201,6 +244,7 @@ async def open_bridge(
         BridgeLoop: both are the same address.
         ConfigurationError: a transport or a field cannot be used, or the near address is taken.
         NotSupported: the near transport has no kernel end.
+        NotServed, ConnectionLost: the far side cannot be opened; or, at the end of the context, it broke.
     """
     if near.address == far.address:
         raise BridgeLoop("both sides of the bridge are the same kernel: give the near side another address")
@@ -220,9 +264,12 @@ async def open_bridge(
                 far_session=Session.of(far),
                 time_to_dead=time_to_dead,
             )
-            running = asyncio.create_task(carrier.run(), name="kernelwire bridge")
+            running = asyncio.create_task(_run_and_close(carrier, end), name="kernelwire bridge")
             try:
+                await _opened_or_failed(carrier, running)
                 yield near
+                if running.done():
+                    running.result()
             finally:
                 await _cancel([running])
     finally:
@@ -230,6 +277,29 @@ async def open_bridge(
 
 
 bridge = open_bridge
+
+
+async def _run_and_close(carrier: Bridge, near: KernelEnd) -> None:
+    """Clients of a bridge that carries no more must not wait for ever."""
+    try:
+        await carrier.run()
+    except Exception as error:
+        if carrier.opened.is_set():  # whoever will see it raised is busy with something else now
+            _log.error("the bridge broke: %s: %s", type(error).__name__, error)
+        raise
+    finally:
+        await near.aclose()
+
+
+async def _opened_or_failed(carrier: Bridge, running: "asyncio.Task[None]") -> None:
+    """Raises what `running` raised before the far side was open."""
+    opened = asyncio.create_task(carrier.opened.wait())
+    try:
+        await asyncio.wait([opened, running], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        await _cancel([opened])
+    if running.done():
+        running.result()
 
 
 async def _until_first_ends(work: Collection[Coroutine[Any, Any, None]]) -> None:
@@ -255,7 +325,11 @@ def _let_go(opened: "asyncio.Future[ClientEnd]") -> None:
         opened.exception()  # perhaps nobody waits, and asyncio would complain
 
 
-async def _cancel(tasks: Collection["asyncio.Task[None]"]) -> None:
+def _too_large(error: MessageTooLarge) -> None:
+    _log.warning("bridge: a message cannot be carried: %s", error)
+
+
+async def _cancel(tasks: "Collection[asyncio.Task[Any]]") -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

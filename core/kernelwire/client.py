@@ -3,9 +3,9 @@
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Awaitable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
-from typing import Any, Final, Self
+from typing import Any, Final, ParamSpec, Self
 
 from kernelwire import connection_file, registry
 from kernelwire.backend import ClientEnd
@@ -18,6 +18,7 @@ from kernelwire.errors import (
     KernelDied,
     KernelwireError,
     LocalError,
+    MessageTooLarge,
     NotSupported,
     RequestTimeout,
 )
@@ -29,8 +30,13 @@ from kernelwire.session import Session
 
 _log = logging.getLogger(__name__)
 
+P = ParamSpec("P")
+
 TIME_TO_DEAD: Final = 5.0
 """Seconds without a heartbeat, after there was one, that end the requests under way."""
+
+_WIND_UP: Final = 1.0
+"""Seconds that the other channels have when one has ended, for what they hold."""
 
 END_OF_INPUT: Final = "\x04"
 """What stands for the end of input in an input_reply; ipykernel makes an EOFError of it."""
@@ -69,8 +75,10 @@ class KernelClient:
         self._stdin = MessageChannel(end.stdin, session)
         self._iopub = MessageReceiver(end.iopub, session)
         self._replies: dict[str, asyncio.Future[Message]] = {}
+        self._limits: dict[str, asyncio.Timeout] = {}
         self._executions: dict[str, Execution] = {}
         self._starting: dict[str, asyncio.Task[None]] = {}
+        self._routes: list[asyncio.Task[None]] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._monitor = HeartbeatMonitor(end.heartbeat, time_to_dead=time_to_dead, on_change=self._on_heartbeat)
         self._time_to_dead = time_to_dead
@@ -78,26 +86,28 @@ class KernelClient:
         self._broken: KernelwireError | None = None
 
     async def __aenter__(self) -> Self:
-        for route in (
-            self._route_replies(self._shell),
-            self._route_replies(self._control),
-            self._route_input(),
-            self._route_iopub(),
-        ):
-            self._spawn(route)
+        self._routes = [
+            self._spawn(self._route_replies, self._shell),
+            self._spawn(self._route_replies, self._control),
+            self._spawn(self._route_input),
+            self._spawn(self._route_iopub),
+        ]
         await self._monitor.__aenter__()
         return self
 
     async def __aexit__(self, *_exc: object) -> None:
+        # All of this first, so that nothing stays if the waiting is cancelled.
+        for task in self._tasks:
+            task.cancel()
+        self._broken = ChannelClosed("the client was closed")
+        self._fail(self._broken)  # other tasks may still wait for replies
         try:
-            await self._monitor.__aexit__()
-            for task in self._tasks:
-                task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
         finally:
-            self._broken = ChannelClosed("the client was closed")
-            self._fail(self._broken)  # other tasks may still wait for replies
-            await self.end.aclose()
+            try:
+                await self._monitor.__aexit__()
+            finally:
+                await self.end.aclose()
 
     async def request(
         self,
@@ -128,13 +138,17 @@ class KernelClient:
         reply: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
         self._replies[request.msg_id] = reply
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(timeout) as limit:
+                self._limits[request.msg_id] = limit
                 await (self._shell if channel is Channel.SHELL else self._control).send(request)
                 return await reply
         except TimeoutError:
+            if reply.done() and not reply.cancelled():  # it failed, or it came in the nick of time
+                return reply.result()
             raise RequestTimeout(f"no reply to {msg_type} within {timeout:g} s") from None
         finally:
             del self._replies[request.msg_id]
+            self._limits.pop(request.msg_id, None)
 
     async def ready(self, timeout: float | None = None) -> Message:
         """Wait until the kernel answers and what it publishes arrives here; return its kernel_info_reply.
@@ -205,7 +219,7 @@ class KernelClient:
         msg_id = execution.request.msg_id
         self._executions[msg_id] = execution
         # A task, so that a kernel that dies meanwhile ends the wait, and a cancelled reader may read on later.
-        task = self._spawn(self._send_execution(execution))
+        task = self._spawn(self._send_execution, execution)
         self._starting[msg_id] = task
         task.add_done_callback(lambda _: self._starting.pop(msg_id, None))
 
@@ -225,11 +239,13 @@ class KernelClient:
             waiting = self._replies.get(reply.parent_id)
             if waiting is not None and not waiting.done():
                 waiting.set_result(reply)
+                del reply, waiting  # as on iopub
                 continue
             execution = self._executions.get(reply.parent_id)
             if execution is not None:
                 execution.on_reply(reply)
                 self._forget_if_done(execution)
+            del reply, waiting, execution  # as on iopub
 
     async def _route_iopub(self) -> None:
         while True:
@@ -244,13 +260,14 @@ class KernelClient:
             if execution is not None:
                 execution.on_output(message, wire.size)
                 self._forget_if_done(execution)
+            del message, wire, execution  # perhaps large, and the next may be long in coming
 
     async def _route_input(self) -> None:
         while True:
             request = await self._stdin.receive()
             execution = self._executions.get(request.parent_id)
             if request.msg_type == "input_request" and execution is not None and execution.input_hook is not None:
-                self._spawn(self._answer(execution.input_hook, request))
+                self._spawn(self._answer, execution.input_hook, request)
 
     async def _answer(self, hook: InputHook, request: Message) -> None:
         content = request.content
@@ -263,7 +280,7 @@ class KernelClient:
             value = END_OF_INPUT
         try:
             await self._stdin.send(self.session.message("input_reply", {"value": value}, parent=request))
-        except InvalidMessage:
+        except (InvalidMessage, MessageTooLarge):
             _log.exception("the input hook's answer cannot be sent")
             await self._stdin.send(self.session.message("input_reply", {"value": END_OF_INPUT}, parent=request))
 
@@ -280,13 +297,22 @@ class KernelClient:
         elif self._last_heard is not None and now - self._last_heard >= self._time_to_dead:
             self._fail(KernelDied(f"the kernel has not answered its heartbeat for {since:.1f} s"))
 
+    async def _wind_up(self, error: KernelwireError) -> None:
+        # What the other channels hold came before the end: replies, and output of what ran.
+        await asyncio.wait(self._routes, timeout=_WIND_UP)
+        self._fail(error)
+
     def _fail(self, error: KernelwireError) -> None:
         """End every request under way."""
         for starting in self._starting.values():
             starting.cancel()  # or the next kernel would run what this one is said to have died over
-        for reply in self._replies.values():
+        for msg_id, reply in self._replies.items():
             if not reply.done():
                 reply.set_exception(error.again())
+                reply.exception()  # perhaps nobody will ask: the request may be on its way out for another reason
+                # A wire that is full makes senders wait; nobody would take what they have.
+                if not (limit := self._limits[msg_id]).expired():
+                    limit.reschedule(asyncio.get_running_loop().time())
         for execution in self._executions.values():
             execution.fail(error.again())
         self._executions.clear()
@@ -295,14 +321,16 @@ class KernelClient:
         if self._broken is not None:
             raise self._broken.again()
 
-    def _spawn(self, work: Awaitable[None]) -> asyncio.Task[None]:
+    def _spawn(self, work: Callable[P, Awaitable[None]], *args: P.args, **kwargs: P.kwargs) -> asyncio.Task[None]:
         async def run() -> None:
             try:
-                await work
+                # Made here: a task that is cancelled before its first step never comes to this.
+                await work(*args, **kwargs)
             except KernelwireError as error:
                 # A channel ended for good: no reply will come to anything that is asked from now on.
-                self._broken = error
-                self._fail(error)
+                if self._broken is None:
+                    self._broken = error
+                    self._spawn(self._wind_up, error)
 
         task = asyncio.create_task(run(), name="kernelwire client")
         self._tasks.add(task)

@@ -53,7 +53,7 @@ class ExecuteResult:
         """The MIME bundle of the last execute_result; None if there was none."""
         for message in reversed(self.outputs):
             if message.msg_type == "execute_result":
-                return dict(message.content.get("data", {}))
+                return dict(message.content.get("data") or {})
         return None
 
     @property
@@ -68,7 +68,8 @@ class ExecuteResult:
         if self.status != "error":
             return None
         content = self.reply.content
-        return str(content.get("ename", "")), str(content.get("evalue", "")), list(content.get("traceback", ()))
+        traceback = [str(line) for line in content.get("traceback") or ()]
+        return str(content.get("ename", "")), str(content.get("evalue", "")), traceback
 
 
 class _Output(NamedTuple):

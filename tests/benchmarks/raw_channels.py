@@ -8,24 +8,23 @@ import argparse
 import asyncio
 import json
 import statistics
-import sys
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import zmq
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-import _kernel
 
 from kernelwire.backend import ClientEnd
 from kernelwire.channels import Channel
 from kernelwire.connection import ConnectionInfo
 from kernelwire.messages import WireMessage
 from kernelwire_zmq import IpcBackend, TcpBackend, ZmqBackend
+
+if TYPE_CHECKING:
+    from benchmarks import _kernel
+else:
+    import _kernel  # beside this script, from wherever it is run
 
 T = TypeVar("T")
 BACKENDS: dict[str, type[ZmqBackend]] = {"tcp": TcpBackend, "ipc": IpcBackend}
@@ -92,7 +91,9 @@ async def connect(info: ConnectionInfo) -> ClientEnd:
     return await BACKENDS[info.transport]().connect(info, identity=b"ours", channels=channels)
 
 
-def raw_socket(context: "zmq.Context[zmq.Socket[bytes]]", kind: int, info: ConnectionInfo, field: str) -> "zmq.Socket[bytes]":
+def raw_socket(
+    context: "zmq.Context[zmq.Socket[bytes]]", kind: int, info: ConnectionInfo, field: str
+) -> "zmq.Socket[bytes]":
     """A raw socket connected to the kernel."""
     socket = context.socket(kind)
     socket.setsockopt(zmq.RCVTIMEO, STALLED)
@@ -241,9 +242,8 @@ def table(rows: list[Row]) -> str:
     lines = [f"{'':18}{'unit':>12}{'ours':>10}{'p90':>10}{'raw':>10}{'p90':>10}{'ratio':>8}  target"]
     for r in rows:
         numbers = "".join(f"{value:10,.0f}" for value in (r.ours, r.ours_p90, r.raw, r.raw_p90))
-        lines.append(
-            f"{r.transport + ' ' + r.measure:18}{r.unit:>12}{numbers}{r.ratio:8.2f}  {r.target}{'' if r.met else '  missed'}"
-        )
+        verdict = r.target if r.met else f"{r.target}  missed"
+        lines.append(f"{f'{r.transport} {r.measure}':18}{r.unit:>12}{numbers}{r.ratio:8.2f}  {verdict}")
     return "\n".join(lines)
 
 

@@ -194,6 +194,7 @@ async def test_closing_a_client_ends_what_its_other_tasks_wait_for() -> None:
             waiting = [asyncio.ensure_future(running), asyncio.ensure_future(client.complete("x"))]
             await client.request("kernel_info_request", channel=Channel.CONTROL)
         outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+        await kernel.kill()  # no request would end that cell
     assert [type(outcome) for outcome in outcomes] == [ChannelClosed, ChannelClosed]
 
 

@@ -32,7 +32,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     warnings.showwarning = _show_warning  # type: ignore[assignment] # fewer arguments are used than are given
     try:
-        return _dispatch(arguments)
+        code = _dispatch(arguments)
+        sys.stdout.flush()  # now, while it can still be answered for
+        return code
     except ConfigurationError as error:
         print(f"kernelwire: {error}", file=sys.stderr)
         return UNUSABLE
@@ -55,7 +57,14 @@ def _dispatch(arguments: Sequence[str]) -> int:
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     asked_for = next((argument for argument in arguments if not argument.startswith("-")), None)
     for name in [asked_for] if asked_for in commands else sorted(commands):
-        module = commands[name].load()
+        try:
+            module = commands[name].load()
+        except Exception as error:
+            problem = f"not available: {type(error).__name__}: {error}"
+            if name == asked_for:
+                raise ConfigurationError(f"the command {name!r} is {problem}") from error
+            subparsers.add_parser(name, help=problem.replace("%", "%%"))  # one that is broken must not hide the others
+            continue
         subparser = subparsers.add_parser(name, help=module.HELP, description=module.__doc__)
         subparser.formatter_class = argparse.RawDescriptionHelpFormatter
         module.add_arguments(subparser)

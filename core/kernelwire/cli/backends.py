@@ -36,11 +36,13 @@ def _describe(backend: registry.InstalledBackend) -> dict[str, Any]:
         row["capabilities"] = dataclasses.asdict(registry.load(backend.name).capabilities)
     except KernelwireError as error:
         row |= {"available": False, "error": str(error)}
+    except Exception as error:  # noqa: BLE001 - somebody else's code, which must not hide the others
+        row |= {"available": False, "error": f"{type(error).__name__}: {error}"}
     return row
 
 
 def _summary(row: dict[str, Any]) -> str:
     if not row["available"]:
-        return f"not available: {row['error']}"
+        return f"not available: {' '.join(row['error'].split())}"
     claims = [name for name, value in row["capabilities"].items() if value is True]
     return ", ".join(claims)

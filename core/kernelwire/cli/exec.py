@@ -15,7 +15,7 @@ from typing import Any, Final
 from kernelwire.cli import INTERRUPTED, OK, RAISED
 from kernelwire.cli.terminal import Printer, read_line
 from kernelwire.client import KernelClient, connect
-from kernelwire.errors import KernelwireError, RequestTimeout
+from kernelwire.errors import ConfigurationError, GapNotice, KernelwireError, RequestTimeout
 from kernelwire.execution import Execution
 from kernelwire.messages import Message
 from kernelwire.outputs import to_output
@@ -42,7 +42,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the code."""
-    code = sys.stdin.read() if arguments.code == "-" else arguments.code
+    try:
+        code = sys.stdin.read() if arguments.code == "-" else arguments.code
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"standard input is not {error.encoding}: {error.reason}") from None
     return asyncio.run(_run(arguments, code))
 
 
@@ -78,11 +81,16 @@ async def _show(execution: Execution, *, as_json: bool) -> str:
     """Print the outputs as they come, or all at the end; return the status."""
     printer = Printer(sys.stdout, sys.stderr)
     messages: list[Message] = []
-    async for message in execution:
-        if as_json:
-            messages.append(message)
-        else:
-            printer.show(message)
+    while True:
+        try:
+            async for message in execution:
+                if as_json:
+                    messages.append(message)
+                else:
+                    printer.show(message)
+            break
+        except GapNotice as notice:
+            print(f"kernelwire: {notice}", file=sys.stderr)
     result = await execution
     if as_json:
         outputs = [output for output in map(to_output, messages) if output is not None]
@@ -100,6 +108,7 @@ class _Interruption:
     def __init__(self, client: KernelClient) -> None:
         self.happened = False
         self._client = client
+        self._given_up = False
         self._asking: asyncio.Task[None] | None = None
 
     async def watch(self, showing: Coroutine[Any, Any, str]) -> str:
@@ -108,11 +117,19 @@ class _Interruption:
         loop.add_signal_handler(signal.SIGINT, self._on_signal, work)
         try:
             return await work
+        except asyncio.CancelledError:
+            if not self._given_up:
+                raise
+            print("kernelwire: not waiting any longer; the code may still run", file=sys.stderr)
+            return ""
         finally:
             loop.remove_signal_handler(signal.SIGINT)
+            if self._asking is not None and self._given_up:
+                self._asking.cancel()
 
     def _on_signal(self, work: "asyncio.Task[str]") -> None:
         if self.happened:
+            self._given_up = True
             work.cancel()
             return
         self.happened = True
@@ -127,7 +144,10 @@ async def _interrupt_quietly(client: KernelClient) -> None:
 
 
 def _seconds(text: str) -> float:
-    seconds = float(text)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
     if not 0 < seconds < float("inf"):
         raise argparse.ArgumentTypeError(f"{text}: a number of seconds above 0 is needed")
     return seconds

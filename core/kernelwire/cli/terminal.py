@@ -13,7 +13,7 @@ from typing import Final, TextIO
 from kernelwire.execution import InputRequest
 from kernelwire.messages import Message
 
-_ANSI: Final = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
+_ANSI: Final = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
 
 
 class Printer:
@@ -36,7 +36,7 @@ class Printer:
                 to_error = content.get("name") == "stderr"
                 _write(self._err if to_error else self._out, str(content.get("text", "")))
             case "execute_result" | "display_data" | "update_display_data":
-                data = content.get("data", {})
+                data = content.get("data") or {}
                 text = data.get("text/plain") or f"<{', '.join(sorted(data))}>"
                 _write(self._out, f"{text}\n")
 

@@ -128,8 +128,10 @@ class Pair:
 
     async def aclose(self) -> None:
         """Close the clients, then the kernel."""
-        await self.close_clients()
-        await self.kernel.end.aclose()
+        try:
+            await self.close_clients()
+        finally:
+            await self.kernel.end.aclose()
 
 
 class Harness(ABC):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Self
 
 _DESCRIPTORS = Path("/proc/self/fd") if Path("/proc/self/fd").is_dir() else Path("/dev/fd")
+_THREADS = Path("/proc/self/task")
 _SETTLE_TURNS = 200
 
 
@@ -18,6 +19,7 @@ class Resources:
     tasks: frozenset[str]
     threads: frozenset[str]
     descriptors: frozenset[str]
+    children: frozenset[str]
 
     @classmethod
     def now(cls) -> Self:
@@ -25,16 +27,17 @@ class Resources:
         gc.collect()
         current = asyncio.current_task()
         return cls(
-            tasks=frozenset(repr(task) for task in asyncio.all_tasks() if task is not current),
+            tasks=frozenset(_describe(task) for task in asyncio.all_tasks() if task is not current),
             threads=frozenset(f"{t.name} ({t.ident})" for t in threading.enumerate() if t.is_alive()),
             descriptors=frozenset(_descriptors()),
+            children=frozenset(_children()),
         )
 
     def left_behind(self, later: "Resources") -> list[str]:
         """What `later` has and this has not, for people."""
         return [
             f"{kind}: {item}"
-            for kind in ("tasks", "threads", "descriptors")
+            for kind in ("tasks", "threads", "descriptors", "children")
             for item in sorted(getattr(later, kind) - getattr(self, kind))
         ]
 
@@ -49,6 +52,12 @@ class Resources:
         return left
 
 
+def _describe(task: "asyncio.Task[object]") -> str:
+    # Not its repr, which changes as the task goes on.
+    coroutine = task.get_coro()
+    return f"{task.get_name()}: {getattr(coroutine, '__qualname__', coroutine)} ({id(task):#x})"
+
+
 def _descriptors() -> list[str]:
     found = []
     for entry in _DESCRIPTORS.iterdir():
@@ -56,5 +65,16 @@ def _descriptors() -> list[str]:
             # Numbers are used again: what stands behind one is what counts.
             found.append(f"{entry.name} {entry.readlink()}")
         except OSError:  # the listing's own
+            continue
+    return found
+
+
+def _children() -> list[str]:
+    """Process ids of children, where the system tells: Linux does."""
+    found: list[str] = []
+    for listing in _THREADS.glob("*/children"):
+        try:
+            found += listing.read_text("ascii").split()
+        except OSError:  # this thread has just ended
             continue
     return found

@@ -97,8 +97,11 @@ class ScriptedKernel:
         # Some clients answer with the question as parent, others with the execute_request.
         answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._answers[question.msg_id] = self._answers[run.request.msg_id] = answer
-        await self._stdin.send(question, run.peer)
-        return await answer
+        try:
+            await self._stdin.send(question, run.peer)
+            return await answer
+        finally:
+            del self._answers[question.msg_id], self._answers[run.request.msg_id]
 
     async def _serve(self, channel: MessageChannel, name: Channel) -> None:
         while True:
@@ -145,7 +148,7 @@ class ScriptedKernel:
     async def _collect_answers(self) -> None:
         async for reply in self._stdin:
             self.received[Channel.STDIN].append(reply)
-            answer = self._answers.pop(reply.parent_id, None)
+            answer = self._answers.get(reply.parent_id)
             if answer is not None and not answer.done():
                 answer.set_result(str(reply.content.get("value", "")))
 

@@ -14,11 +14,11 @@ from kernelwire_zmq import IpcBackend, TcpBackend, ZmqBackend
 class _Keeping(zmq.Context[zmq.Socket[bytes]]):
     """Holds its sockets: one that is collected while open is a warning."""
 
-    kept: "ClassVar[list[zmq.Socket[bytes]]]" = []
+    _kept: ClassVar["list[zmq.Socket[bytes]]"] = []  # of the class, for an instance's attributes are zmq's options
 
     def socket(self, *args: Any, **kwargs: Any) -> "zmq.Socket[bytes]":
-        self.kept.append(super().socket(*args, **kwargs))
-        return self.kept[-1]
+        self._kept.append(super().socket(*args, **kwargs))
+        return self._kept[-1]
 
 
 @pytest.fixture(params=["tcp", "ipc"])
@@ -56,4 +56,4 @@ def context() -> "Iterator[zmq.Context[zmq.Socket[bytes]]]":
     made = _Keeping()
     yield made
     made.destroy(0)
-    made.kept.clear()
+    made._kept.clear()

@@ -7,8 +7,8 @@ import socket
 import tempfile
 import threading
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -40,6 +40,11 @@ async def nothing_left(info: ConnectionInfo) -> "Iterator[None]":  # type: ignor
     yield
     assert held() == before
     assert len(asyncio.get_running_loop()._selector.get_map()) == readers  # type: ignore[attr-defined]
+
+
+def without(info: ConnectionInfo, field: str) -> ConnectionInfo:
+    missing: dict[str, Any] = {field: None}
+    return info.replace(**missing)
 
 
 async def talk(client: ClientEnd, kernel: KernelEnd) -> None:
@@ -74,10 +79,10 @@ class TestNothingIsLeft:
     @pytest.mark.parametrize("field", PORT_FIELDS)
     async def test_after_a_port_is_missing(self, backend: ZmqBackend, info: ConnectionInfo, field: str) -> None:
         with pytest.raises(InvalidField) as caught:
-            await backend.connect(replace(info, **{field: None}), identity=b"me")
+            await backend.connect(without(info, field), identity=b"me")
         assert caught.value.field == field
         with pytest.raises(InvalidField) as caught:
-            await backend.serve(replace(info, **{field: None}))
+            await backend.serve(without(info, field))
         assert caught.value.field == field
 
     @pytest.mark.parametrize("field", PORT_FIELDS)
@@ -311,6 +316,7 @@ async def test_settings(info: ConnectionInfo, transport: str) -> None:
     settings = ZmqSettings(queue=7)
     backend = (IpcBackend if transport == "ipc" else TcpBackend)(settings)
     async with await backend.serve(info) as kernel, await backend.connect(info, identity=b"me") as client:
-        for end in (kernel.shell, client.shell, client.control):
-            assert end._wire.socket.getsockopt(zmq.SNDHWM) == 7  # type: ignore[attr-defined]
+        ends: list[Any] = [kernel.shell, client.shell, client.control]
+        for end in ends:
+            assert end._wire.socket.getsockopt(zmq.SNDHWM) == 7
         assert client.iopub._wire.socket.getsockopt(zmq.RCVHWM) == 0  # type: ignore[attr-defined]

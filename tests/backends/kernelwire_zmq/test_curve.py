@@ -134,7 +134,9 @@ def test_no_keys_no_encryption(context: "zmq.Context[zmq.Socket[bytes]]") -> Non
 
 def shows_no_key(error: BaseException, *keys: bytes) -> None:
     links: list[BaseException] = [error]
-    while (link := links[-1].__cause__ or (None if links[-1].__suppress_context__ else links[-1].__context__)) is not None:
+    while (
+        link := links[-1].__cause__ or (None if links[-1].__suppress_context__ else links[-1].__context__)
+    ) is not None:
         links.append(link)
     for link in links:
         assert not [key for key in keys if key.decode("latin-1") in f"{link} {link!r}"]

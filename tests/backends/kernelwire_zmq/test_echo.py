@@ -44,7 +44,7 @@ async def test_several_at_once(kernel: KernelEnd, client: ClientEnd) -> None:
 async def test_not_beating_is_silent(kernel: KernelEnd, client: ClientEnd) -> None:
     await client.heartbeat.beat(PATIENCE)
     kernel.beating = False
-    with pytest.raises(NoBeat, match="0.2 s"):
+    with pytest.raises(NoBeat, match=r"0\.2 s"):
         await client.heartbeat.beat(0.2)
     kernel.beating = True
     assert await client.heartbeat.beat(PATIENCE) > 0
@@ -143,8 +143,6 @@ async def test_a_client_that_does_not_read_its_pongs(
     deaf.setsockopt(zmq.RCVHWM, 1)
     deaf.setsockopt(zmq.SNDTIMEO, int(PATIENCE * 1000))
     deaf.connect(address(info, "hb_port"))
-    for _ in range(5_000):
+    for _ in range(5_000):  # never waits for long: pongs that do not fit are thrown away
         await asyncio.to_thread(deaf.send, b"x" * 2000)
-        if deaf.getsockopt(zmq.EVENTS) & zmq.POLLIN == 0:
-            continue
     assert await client.heartbeat.beat(PATIENCE) > 0

@@ -8,7 +8,9 @@ import zmq
 from kernelwire.errors import AddressInUse, ChannelClosed, ConnectionLost, InvalidField, KernelwireError
 from kernelwire_zmq.errors import broken, opening
 
-ALL_ERRNOS = sorted({int(getattr(zmq, name)) for name in dir(zmq) if name[0] == "E" and name.isupper() and name.isalpha()})
+ALL_ERRNOS = sorted(
+    {int(getattr(zmq, name)) for name in dir(zmq) if name[0] == "E" and name.isupper() and name.isalpha()}
+)
 
 
 @pytest.mark.parametrize(

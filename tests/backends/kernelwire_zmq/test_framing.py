@@ -52,7 +52,10 @@ def test_one_frame_of_routing_is_the_peer(pair: Pair) -> None:
     assert pair.over(DELIMITER, *FRAMES).peer == b""
 
 
-routings = st.lists(st.binary(max_size=12) | st.just(framing._SEVERAL) | st.binary(min_size=4, max_size=4).map(b"\0".__add__), max_size=6)
+routings = st.lists(
+    st.binary(max_size=12) | st.just(framing._SEVERAL) | st.binary(min_size=4, max_size=4).map(b"\0".__add__),
+    max_size=6,
+)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)

@@ -41,6 +41,13 @@ async def a_cancelled_receive_loses_nothing(pair: Pair, chance: Random) -> None:
         else:
             assert isinstance(outcome, asyncio.CancelledError), repr(outcome)
     await sending
+    # One that nothing will come to: it must end because it was cancelled.
+    await _settle(pair, client)
+    receiving = asyncio.create_task(pair.kernel.end.shell.receive())
+    await asyncio.sleep(0)
+    receiving.cancel()
+    await asyncio.wait([receiving])
+    assert receiving.cancelled()
 
 
 @behaviour(34, Group.CONCURRENCY)

@@ -1,0 +1,138 @@
+"""A channel and a session together: packed, signed and sent; received, verified and decoded."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from kernelwire.channels import IOPubChannel, IOPubPublisher, ShellChannel
+from kernelwire.errors import EndOfChannel, GapNotice, InvalidMessage, MessageTooLarge
+from kernelwire.message_channel import MessageChannel, MessageReceiver, MessageSender
+from kernelwire.messages import WireMessage
+from kernelwire.session import Session
+
+KEY = b"a key for these tests"
+
+
+class Loopback(ShellChannel, IOPubChannel, IOPubPublisher):
+    """What goes in comes out; an exception put between comes out as one."""
+
+    def __init__(self) -> None:
+        self.queue: asyncio.Queue[WireMessage | Exception] = asyncio.Queue()
+
+    async def send(self, message: WireMessage) -> None:
+        if message.size > 10_000:
+            raise MessageTooLarge(message.size, 10_000)
+        self.queue.put_nowait(message)
+
+    async def receive(self) -> WireMessage:
+        item = await self.queue.get()
+        if isinstance(item, Exception):
+            raise item
+        return item
+
+    async def aclose(self) -> None:
+        self.queue.put_nowait(EndOfChannel("closed"))
+
+
+@pytest.fixture
+async def channel() -> Loopback:
+    return Loopback()
+
+
+@pytest.fixture
+def session() -> Session:
+    return Session(KEY)
+
+
+async def test_there_and_back(channel: Loopback, session: Session) -> None:
+    messages = MessageChannel(channel, session)
+    sent = session.message("execute_request", {"code": "Grüße"}, buffers=[b"", b"raw"])
+    await messages.send(sent, b"peer")
+    received, wire = await messages.receive_from()
+    assert received == sent
+    assert wire.peer == b"peer"
+    assert wire.size == sum(map(len, wire.frames))
+    await messages.send(sent.__class__(dict(sent.header, msg_id="2")))
+    assert (await messages.receive()).msg_id == "2"
+
+
+async def test_either_half_alone(channel: Loopback, session: Session) -> None:
+    sent = session.message("stream", {"text": "a"})
+    await MessageSender(channel, session).send(sent, b"stream")
+    received, wire = await MessageReceiver(channel, session).receive_from()
+    assert (received, wire.peer) == (sent, b"stream")
+
+
+async def test_what_cannot_be_sent_is_not(channel: Loopback, session: Session) -> None:
+    messages = MessageChannel(channel, session)
+    with pytest.raises(InvalidMessage):
+        await messages.send(session.message("odd", {"what": object()}))
+    with pytest.raises(MessageTooLarge):
+        await messages.send(session.message("large", {"text": "x" * 10_000}))
+    assert channel.queue.empty()
+
+
+Spoil = Callable[[list[Any]], list[Any]]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "error"),
+    [
+        pytest.param(lambda frames: [], "MalformedMessage", id="nothing"),
+        pytest.param(lambda frames: frames[:4], "MalformedMessage", id="a part is missing"),
+        pytest.param(lambda frames: [b"", *frames[1:]], "InvalidSignature", id="no signature"),
+        pytest.param(lambda frames: [*frames[:4], b'{"code": "other"}'], "InvalidSignature", id="other content"),
+        pytest.param(lambda frames: frames, "DuplicateSignature", id="a replay"),
+    ],
+)
+async def test_what_is_not_genuine_is_dropped_and_counted(
+    channel: Loopback, session: Session, spoil: Spoil, error: str
+) -> None:
+    messages = MessageChannel(channel, session)
+    first, last = session.message("first"), session.message("last")
+    frames: list[Any] = session.pack(first)
+    await channel.send(WireMessage(frames))
+    await channel.send(WireMessage(spoil(frames)))
+    await messages.send(last)
+    assert await messages.receive() == first
+    assert await messages.receive() == last
+    assert session.rejected == {error: 1}
+
+
+async def test_iteration_ends_with_the_channel_and_not_with_junk(channel: Loopback, session: Session) -> None:
+    messages = MessageChannel(channel, session)
+    sent = [session.message("number", {"number": number}) for number in range(5)]
+    for message in sent:
+        await channel.send(WireMessage([b"junk"]))
+        await messages.send(message)
+    await channel.aclose()
+    assert [message async for message in messages] == sent
+    assert session.rejected == {"MalformedMessage": 5}
+
+
+async def test_a_gap_comes_out_and_what_is_behind_it_too(channel: Loopback, session: Session) -> None:
+    messages = MessageChannel(channel, session)
+    await messages.send(session.message("before"))
+    channel.queue.put_nowait(GapNotice(1, 2, "a test"))
+    await messages.send(session.message("after"))
+    await channel.aclose()
+    seen = []
+    with pytest.raises(GapNotice):
+        async for message in messages:
+            seen.append(message.msg_type)
+    seen += [message.msg_type async for message in messages]
+    assert seen == ["before", "after"]
+
+
+async def test_a_cancelled_receive_loses_nothing(channel: Loopback, session: Session) -> None:
+    messages = MessageChannel(channel, session)
+    receiving = asyncio.create_task(messages.receive())
+    await asyncio.sleep(0)
+    receiving.cancel()
+    sent = session.message("here")
+    await messages.send(sent)
+    with pytest.raises(asyncio.CancelledError):
+        await receiving
+    assert await messages.receive() == sent
