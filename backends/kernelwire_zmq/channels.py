@@ -139,7 +139,7 @@ class Heartbeat(HeartbeatChannel):
                     raise ChannelClosed("the channel was closed by this end")
         except TimeoutError:
             # A loop that was held up finds the answer and the time limit at once; the answer counts.
-            if pong.done() and pong.result():
+            if pong.done() and not pong.cancelled() and pong.result():
                 return loop.time() - started
             raise NoBeat(f"the kernel's heartbeat did not answer within {timeout:g} s") from None
         finally:

@@ -36,8 +36,12 @@ async def client() -> Client:
     return Client()
 
 
-async def texts(execution: Execution) -> list[str]:
-    return [message.content["text"] async for message in execution]
+async def texts(execution: Execution, seen: list[str] | None = None) -> list[str]:
+    """All that comes; `seen` has it too, for what ends with an error."""
+    seen = [] if seen is None else seen
+    async for each in execution:
+        seen.append(each.content["text"])
+    return seen
 
 
 async def test_it_is_started_once_and_only_when_wanted(client: Client) -> None:
@@ -104,10 +108,9 @@ async def test_a_gap_stands_where_it_was(client: Client) -> None:
     client.output("b")
     client.execution.on_reply(REPLY)
     client.execution.on_output(IDLE, 1)
-    seen = []
+    seen: list[str] = []
     with pytest.raises(GapNotice):
-        async for each in client.execution:
-            seen.append(each.content["text"])
+        await texts(client.execution, seen)
     assert seen == ["a"]
     assert await texts(client.execution) == ["b"]
     assert (await client.execution).text == "ab"
@@ -140,11 +143,10 @@ async def test_output_that_nobody_reads_is_bounded(monkeypatch: pytest.MonkeyPat
 async def test_a_failure_comes_after_what_was_there(client: Client) -> None:
     client.output("a")
     client.execution.fail(KernelDied("a test"))
-    seen = []
+    seen: list[str] = []
     for _ in range(2):
         with pytest.raises(KernelDied):
-            async for each in client.execution:
-                seen.append(each.content["text"])
+            await texts(client.execution, seen)
     with pytest.raises(KernelDied):
         await client.execution
     assert seen == ["a"]

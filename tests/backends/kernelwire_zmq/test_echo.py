@@ -1,6 +1,7 @@
 """The kernel's heartbeat, and ours against other kernels'."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -75,6 +76,20 @@ async def test_late_pong_does_not_count_for_a_later_beat(
     assert not later.done()
     kernel.send_multipart(ping)
     assert await later > 0
+
+
+async def test_an_answer_and_the_limit_at_once(hearing: ClientEnd, info: ConnectionInfo, context: RawContext) -> None:
+    kernel = context.socket(zmq.ROUTER)
+    kernel.setsockopt(zmq.RCVTIMEO, int(PATIENCE * 1000))
+    kernel.bind(address(info, "hb_port"))
+    first = asyncio.create_task(hearing.heartbeat.beat(PATIENCE))
+    kernel.send_multipart(await in_thread(kernel))
+    await first
+    beat = asyncio.create_task(hearing.heartbeat.beat(0.05))
+    await asyncio.sleep(0)
+    kernel.send_multipart(kernel.recv_multipart())
+    time.sleep(0.2)  # the loop is held up for longer than the limit
+    assert await beat > 0
 
 
 async def test_close_ends_a_beat(hearing: ClientEnd) -> None:
