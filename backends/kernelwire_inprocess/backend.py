@@ -10,10 +10,11 @@ import uuid
 from collections.abc import Collection
 from typing import Final
 
-from kernelwire.backend import Backend, Capabilities, ClientEnd, KernelEnd
+from kernelwire.backend import Backend, Capabilities, check_identity
 from kernelwire.channels import ALL_CHANNELS, Channel, HeartbeatChannel
 from kernelwire.connection import ConnectionInfo
 from kernelwire.demultiplexer import ClientDemultiplexer, KernelDemultiplexer
+from kernelwire.ends import ClientEnd, KernelEnd
 from kernelwire.errors import (
     AddressInUse,
     ChannelClosed,
@@ -23,7 +24,8 @@ from kernelwire.errors import (
     NotServed,
     PeerGone,
 )
-from kernelwire.inbox import GAP_LIMIT, HIGH_WATER, LoopBound
+from kernelwire.inbox import GAP_LIMIT, HIGH_WATER
+from kernelwire.loop_bound import LoopBound
 from kernelwire.messages import WireMessage
 
 MAX_MESSAGE_BYTES: Final = 1024 * 1024 * 1024
@@ -74,6 +76,7 @@ class InProcessBackend(Backend):
     async def connect(
         self, info: ConnectionInfo, *, identity: bytes, channels: Collection[Channel] = ALL_CHANNELS
     ) -> ClientEnd:
+        check_identity(identity)
         name = _name(info)
         pid = info.extra.get("pid", os.getpid())
         if pid != os.getpid():

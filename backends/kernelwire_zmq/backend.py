@@ -6,9 +6,10 @@ from typing import Any, Final, TypeVar
 
 import zmq
 
-from kernelwire.backend import Backend, Capabilities, ClientEnd, KernelEnd
+from kernelwire.backend import Backend, Capabilities, check_identity
 from kernelwire.channels import ALL_CHANNELS, Channel
 from kernelwire.connection import ConnectionInfo
+from kernelwire.ends import ClientEnd, KernelEnd
 from kernelwire.inbox import GAP_LIMIT, HIGH_WATER
 from kernelwire.session import Session
 from kernelwire_zmq import addresses
@@ -20,7 +21,6 @@ from kernelwire_zmq.readiness import GONE, Readiness
 from kernelwire_zmq.sockets import Sockets
 
 MAX_MESSAGE_BYTES: Final = 1024 * 1024 * 1024
-MAX_IDENTITY: Final = 64
 
 D = TypeVar("D", bound=Duplex)
 
@@ -59,8 +59,7 @@ class ZmqBackend(Backend):
     async def connect(
         self, info: ConnectionInfo, *, identity: bytes, channels: Collection[Channel] = ALL_CHANNELS
     ) -> ClientEnd:
-        if not 0 < len(identity) <= MAX_IDENTITY or identity[0] == 0:
-            raise ValueError("identity: 1 to 64 bytes, the first of them not NUL")
+        check_identity(identity)
         info = addresses.to_connect(info)
         settings = self._settings
         first, most = settings.reconnect

@@ -4,7 +4,7 @@ from contextlib import suppress
 
 import zmq
 
-from kernelwire.backend import KernelEnd
+from kernelwire.ends import KernelEnd
 from kernelwire_zmq.wire import Wire
 
 

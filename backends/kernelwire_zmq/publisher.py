@@ -5,8 +5,8 @@ from typing import Final
 
 import zmq
 
-from kernelwire.backend import KernelEnd
 from kernelwire.channels import IOPubPublisher
+from kernelwire.ends import KernelEnd
 from kernelwire.errors import MessageTooLarge
 from kernelwire.messages import Frame, WireMessage
 from kernelwire.session import Session

@@ -7,7 +7,7 @@ import zmq
 
 from kernelwire.connection import ConnectionInfo
 from kernelwire.errors import InvalidField
-from kernelwire.inbox import LoopBound
+from kernelwire.loop_bound import LoopBound
 from kernelwire_zmq import addresses, curve
 from kernelwire_zmq.contexts import SharedContext
 from kernelwire_zmq.errors import opening

@@ -13,7 +13,7 @@ from typing import Any, Final
 import zmq
 
 from kernelwire.errors import ChannelClosed, PeerGone
-from kernelwire.inbox import LoopBound
+from kernelwire.loop_bound import LoopBound
 from kernelwire.messages import Frame
 from kernelwire_zmq.errors import broken
 

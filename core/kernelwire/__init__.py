@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from kernelwire import errors as errors
     from kernelwire.backend import Backend as Backend
     from kernelwire.backend import Capabilities as Capabilities
-    from kernelwire.backend import ClientEnd as ClientEnd
-    from kernelwire.backend import KernelEnd as KernelEnd
     from kernelwire.bridge import Bridge as Bridge
     from kernelwire.bridge import open_bridge as open_bridge
     from kernelwire.channels import Channel as Channel
@@ -33,6 +31,8 @@ if TYPE_CHECKING:
     from kernelwire.connection import ConnectionInfo as ConnectionInfo
     from kernelwire.connection import new_key as new_key
     from kernelwire.connection_file import ConnectionFile as ConnectionFile
+    from kernelwire.ends import ClientEnd as ClientEnd
+    from kernelwire.ends import KernelEnd as KernelEnd
     from kernelwire.execution import ExecuteResult as ExecuteResult
     from kernelwire.execution import Execution as Execution
     from kernelwire.execution import InputRequest as InputRequest

@@ -14,9 +14,9 @@ from contextlib import asynccontextmanager
 from typing import Any, Final, NamedTuple
 
 from kernelwire import registry
-from kernelwire.backend import ClientEnd, KernelEnd
 from kernelwire.channels import Channel, PeerEvents, Receiver, Sender
 from kernelwire.connection import ConnectionInfo
+from kernelwire.ends import ClientEnd, KernelEnd
 from kernelwire.errors import (
     BridgeLoop,
     ChannelClosed,
@@ -102,7 +102,8 @@ class Bridge:
                 await _until_first_ends(work)
         finally:
             near.beating = False  # nobody answers here any more, and the clients shall know
-            await _cancel(self._carrying)
+            await _cancel([client.task for client in self._clients.values()])
+            await asyncio.gather(*self._carrying, return_exceptions=True)
 
     def _on_heartbeat(self, beating: bool, _since: float) -> None:
         self._near.beating = beating
@@ -213,7 +214,10 @@ class Bridge:
 
     async def _watch_peers(self, peers: PeerEvents) -> None:
         while True:
-            event = await peers.receive()
+            try:
+                event = await peers.receive()
+            except GapNotice:  # those who left unnoticed are let go when they were silent longest
+                continue
             if not event.joined and (client := self._clients.pop(event.peer, None)) is not None:
                 client.task.cancel()
 

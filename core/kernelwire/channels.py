@@ -171,6 +171,11 @@ class PeerEvent(NamedTuple):
     peer: bytes
     joined: bool
 
+    @property
+    def size(self) -> int:
+        """What it counts for in an inbox, beside its overhead."""
+        return 0
+
 
 class PeerEvents(ABC):
     """Tells a kernel end of clients that come and go, on wires that know."""
@@ -180,5 +185,6 @@ class PeerEvents(ABC):
         """The next event; events of one peer come in order.
 
         Raises:
-            ChannelClosed, WrongLoop: as :meth:`Receiver.receive`.
+            GapNotice: nobody read for so long that the oldest events are gone.
+            ChannelBusy, ChannelClosed, WrongLoop: as :meth:`Receiver.receive`.
         """

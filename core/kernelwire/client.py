@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, ParamSpec, Self
 
 from kernelwire import connection_file, registry
-from kernelwire.backend import ClientEnd
 from kernelwire.channels import Channel
 from kernelwire.connection import ConnectionInfo
+from kernelwire.ends import ClientEnd
 from kernelwire.errors import (
     ChannelClosed,
     GapNotice,

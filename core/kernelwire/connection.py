@@ -142,8 +142,12 @@ class ConnectionInfo:
     @property
     def address(self) -> tuple[object, ...]:
         """Where the kernel is, without secrets: equal for two descriptions of the same endpoint."""
-        identity = {k: v for k, v in self.extra.items() if k in ("name", "pid", "room", "url")}
-        return (self.transport, self.ip, *(getattr(self, p) for p in PORT_FIELDS), *sorted(identity.items()))
+        ports = tuple(getattr(self, field) for field in PORT_FIELDS)
+        if any(ports):
+            ip = "127.0.0.1" if self.ip in (None, "localhost") else self.ip
+            return (self.transport, ip, *ports)
+        # Which of the other fields say where, only their transport knows.
+        return (self.transport, self.ip, *sorted((name, repr(value)) for name, value in self.extra.items()))
 
 
 def new_key() -> bytes:

@@ -5,32 +5,24 @@ The channels, their queues, bounds and rules come from here. At a kernel's end t
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final
 
-from kernelwire.backend import ClientEnd, KernelEnd
-from kernelwire.channels import (
-    Channel,
-    ControlChannel,
-    HeartbeatChannel,
-    IOPubChannel,
-    IOPubPublisher,
-    PeerEvent,
-    PeerEvents,
-    Receiver,
-    Sender,
-    ShellChannel,
-    StdinChannel,
-)
-from kernelwire.errors import ChannelBusy, ChannelClosed, KernelwireError, MessageTooLarge, PeerGone, WireError
-from kernelwire.inbox import GAP_LIMIT, HIGH_WATER, Inbox, LoopBound
+from kernelwire.channels import Channel, HeartbeatChannel, PeerEvent
+from kernelwire.ends import ClientEnd, KernelEnd
+from kernelwire.errors import KernelwireError, PeerGone, WireError
+from kernelwire.inbox import GAP_LIMIT, HIGH_WATER, Inbox
 from kernelwire.messages import WireMessage
-
-Transmit = Callable[[Channel, WireMessage], Awaitable[None]]
-"""Puts one message on the wire: all or nothing when cancelled; raises what `Sender.send` raises."""
-
-_PEER_EVENTS: Final = 10_000
+from kernelwire.queued_channels import (
+    Outlet,
+    QueuedControl,
+    QueuedIOPub,
+    QueuedPeerEvents,
+    QueuedPublisher,
+    QueuedShell,
+    QueuedStdin,
+    Transmit,
+)
 
 REQUEST_CHANNELS: Final = (Channel.SHELL, Channel.CONTROL, Channel.STDIN)
 
@@ -65,12 +57,12 @@ class ClientDemultiplexer:
         self._inboxes = {name: Inbox[WireMessage](limit=held) for name in REQUEST_CHANNELS}
         self._iopub = self._inboxes[Channel.IOPUB] = Inbox[WireMessage](limit=iopub_held, drops=True)
         self._iopub_patience = iopub_held // 2
-        outlets = {name: _Outlet(transmit, name, max_message_bytes) for name in REQUEST_CHANNELS}
-        self._iopub_channel = _IOPub(self._iopub, audible)
+        outlets = {name: Outlet(transmit, name, max_message_bytes) for name in REQUEST_CHANNELS}
+        self._iopub_channel = QueuedIOPub(self._iopub, audible)
         self.end = ClientEnd(
-            shell=_Shell(outlets[Channel.SHELL], self._inboxes[Channel.SHELL]),
-            control=_Control(outlets[Channel.CONTROL], self._inboxes[Channel.CONTROL]),
-            stdin=_Stdin(outlets[Channel.STDIN], self._inboxes[Channel.STDIN]),
+            shell=QueuedShell(outlets[Channel.SHELL], self._inboxes[Channel.SHELL]),
+            control=QueuedControl(outlets[Channel.CONTROL], self._inboxes[Channel.CONTROL]),
+            stdin=QueuedStdin(outlets[Channel.STDIN], self._inboxes[Channel.STDIN]),
             iopub=self._iopub_channel,
             heartbeat=heartbeat,
             on_close=on_close,
@@ -120,13 +112,13 @@ class KernelDemultiplexer:
         self._wires: dict[bytes, Transmit] = {}
         self._publishing = asyncio.Lock()
         self._inboxes = {name: Inbox[WireMessage](limit=held) for name in REQUEST_CHANNELS}
-        outlets = {name: _Outlet(self._route, name, max_message_bytes) for name in REQUEST_CHANNELS}
-        self._events = _PeerEvents()
+        outlets = {name: Outlet(self._route, name, max_message_bytes) for name in REQUEST_CHANNELS}
+        self._events = QueuedPeerEvents()
         self.end = KernelEnd(
-            shell=_Shell(outlets[Channel.SHELL], self._inboxes[Channel.SHELL]),
-            control=_Control(outlets[Channel.CONTROL], self._inboxes[Channel.CONTROL]),
-            stdin=_Stdin(outlets[Channel.STDIN], self._inboxes[Channel.STDIN]),
-            iopub=_Publisher(_Outlet(self._publish, Channel.IOPUB, max_message_bytes)),
+            shell=QueuedShell(outlets[Channel.SHELL], self._inboxes[Channel.SHELL]),
+            control=QueuedControl(outlets[Channel.CONTROL], self._inboxes[Channel.CONTROL]),
+            stdin=QueuedStdin(outlets[Channel.STDIN], self._inboxes[Channel.STDIN]),
+            iopub=QueuedPublisher(Outlet(self._publish, Channel.IOPUB, max_message_bytes)),
             peers=self._events,
             on_close=on_close,
         )
@@ -173,161 +165,3 @@ class KernelDemultiplexer:
                     continue
         finally:
             self._publishing.release()
-
-
-class _Outlet(LoopBound):
-    """The sending half: checks, then transmits. Closing it ends the sends that are waiting."""
-
-    def __init__(self, transmit: Transmit, channel: Channel, max_message_bytes: int) -> None:
-        super().__init__()
-        self._transmit = transmit
-        self._channel = channel
-        self._max_message_bytes = max_message_bytes
-        self._sending: set[asyncio.Task[object]] = set()
-        self._closed = False
-
-    async def send(self, message: WireMessage) -> None:
-        self.check_loop()
-        if self._closed:
-            raise _closed()
-        size = message.size
-        if size > self._max_message_bytes:
-            raise MessageTooLarge(size, self._max_message_bytes)
-        task = asyncio.current_task()
-        assert task is not None
-        cancelling = task.cancelling()
-        self._sending.add(task)
-        try:
-            await self._transmit(self._channel, message)
-        except asyncio.CancelledError:
-            # Ours if close() asked for it and nobody else did since; the same reckoning as asyncio.timeout's.
-            if self._closed and task.cancelling() <= cancelling + 1:
-                raise _closed() from None
-            raise
-        finally:
-            self._sending.discard(task)
-            if self._closed:  # whatever became of the cancellation, it was close()'s
-                task.uncancel()
-
-    def close(self) -> None:
-        self.check_loop()
-        if not self._closed:
-            self._closed = True
-            for task in self._sending:
-                task.cancel()
-
-
-def _closed() -> ChannelClosed:
-    return ChannelClosed("the channel was closed by this end")
-
-
-class _Duplex(Sender, Receiver):
-    """Both halves as one channel."""
-
-    def __init__(self, outlet: _Outlet, inbox: Inbox[WireMessage]) -> None:
-        self._outlet = outlet
-        self._inbox = inbox
-
-    # Plain methods that hand on a coroutine: one frame less on every message.
-    def send(self, message: WireMessage) -> Coroutine[Any, Any, None]:
-        return self._outlet.send(message)
-
-    def receive(self) -> Coroutine[Any, Any, WireMessage]:
-        return self._inbox.receive()
-
-    async def aclose(self) -> None:
-        self._outlet.close()
-        self._inbox.discard()
-
-
-class _Shell(_Duplex, ShellChannel):
-    pass
-
-
-class _Control(_Duplex, ControlChannel):
-    pass
-
-
-class _Stdin(_Duplex, StdinChannel):
-    pass
-
-
-class _IOPub(IOPubChannel):
-    """Connecting was subscribing, so it is ready as soon as the kernel can be heard at all."""
-
-    def __init__(self, inbox: Inbox[WireMessage], audible: Callable[[], Coroutine[Any, Any, None]] | None) -> None:
-        self._inbox = inbox
-        self._audible = audible
-        self._waiting: set[asyncio.Task[None]] = set()
-
-    def receive(self) -> Coroutine[Any, Any, WireMessage]:
-        return self._inbox.receive()
-
-    async def ready(self) -> None:
-        self._inbox.check_open()
-        if self._audible is None:
-            return
-        waiting = asyncio.create_task(self._audible())
-        self._waiting.add(waiting)
-        try:
-            await asyncio.wait([waiting])
-        finally:
-            self._waiting.discard(waiting)
-            waiting.cancel()
-        self._inbox.check_open()
-
-    def end_waiting(self) -> None:
-        for waiting in self._waiting:
-            waiting.cancel()
-
-    async def aclose(self) -> None:
-        self._inbox.check_loop()
-        self._inbox.discard()
-        self.end_waiting()
-
-
-class _Publisher(IOPubPublisher):
-    def __init__(self, outlet: _Outlet) -> None:
-        self._outlet = outlet
-
-    def send(self, message: WireMessage) -> Coroutine[Any, Any, None]:
-        return self._outlet.send(message)
-
-    async def aclose(self) -> None:
-        self._outlet.close()
-
-
-class _PeerEvents(LoopBound, PeerEvents):
-    """A bounded queue: when nobody reads, the oldest events go, since they tell of what is past."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._events: deque[PeerEvent] = deque(maxlen=_PEER_EVENTS)
-        self._reader: asyncio.Future[None] | None = None
-        self._closed = False
-
-    def put(self, event: PeerEvent) -> None:
-        self._events.append(event)
-        self._wake()
-
-    def close(self) -> None:
-        self._closed = True
-        self._wake()
-
-    async def receive(self) -> PeerEvent:
-        self.check_loop()
-        if self._reader is not None:
-            raise ChannelBusy("another task is receiving peer events")
-        while not self._events:
-            if self._closed:
-                raise _closed()
-            self._reader = self.loop.create_future()
-            try:
-                await self._reader
-            finally:
-                self._reader = None
-        return self._events.popleft()
-
-    def _wake(self) -> None:
-        if self._reader is not None and not self._reader.done():
-            self._reader.set_result(None)

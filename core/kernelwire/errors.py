@@ -8,6 +8,7 @@
     │   ├── ChannelBusy                a second reader on a channel that has one
     │   ├── WrongLoop                  used from a loop, thread or process that does not own it
     │   ├── NotSupported               the backend does not claim this ability
+    │   ├── InvalidIdentity            an identity that no wire could route by
     │   ├── InvalidMessage             a message that cannot be put on any wire
     │   └── MessageTooLarge            a message over the backend's max_message_bytes
     ├── ConfigurationError             what was asked for cannot be; names the field and the fix
@@ -75,6 +76,10 @@ class WrongLoop(LocalError):
 
 class NotSupported(LocalError):
     """The backend does not have this ability; its ``capabilities`` say so too."""
+
+
+class InvalidIdentity(LocalError):
+    """The identity given to `connect` is empty, too long, or starts with NUL."""
 
 
 class InvalidMessage(LocalError):

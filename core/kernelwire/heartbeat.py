@@ -72,7 +72,7 @@ class HeartbeatMonitor:
         """
         while self.is_beating is not beating:
             if self._end is not None:
-                raise type(self._end)(*self._end.args) from self._end
+                raise self._end.again()
             self._changed.clear()
             await self._changed.wait()
 

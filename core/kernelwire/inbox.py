@@ -1,12 +1,12 @@
 """The receiving half that every backend needs: hold what arrived, in order, accounted and bounded, for one reader."""
 
 import asyncio
-import os
 from collections import deque
 from collections.abc import Callable
 from typing import Final, Generic, Protocol, TypeVar
 
-from kernelwire.errors import ChannelBusy, ChannelClosed, EndOfChannel, GapNotice, KernelwireError, WrongLoop
+from kernelwire.errors import ChannelBusy, ChannelClosed, EndOfChannel, GapNotice, KernelwireError
+from kernelwire.loop_bound import LoopBound
 
 MESSAGE_OVERHEAD: Final = 1024
 """What a held message costs beside its bytes: some ten Python objects."""
@@ -30,31 +30,6 @@ class Sized(Protocol):
 
 
 M = TypeVar("M", bound=Sized)
-
-
-class LoopBound:
-    """Something that belongs to the event loop in which it was made.
-
-    Raises:
-        RuntimeError: made outside a running loop.
-    """
-
-    def __init__(self) -> None:
-        self.loop = asyncio.get_running_loop()
-        self._pid = os.getpid()
-
-    def check_loop(self) -> None:
-        """Raises:
-        WrongLoop: called from another event loop, from none, or from a forked child.
-        """
-        # The private name never raises and never asks the operating system; both matter on every message.
-        if asyncio._get_running_loop() is not self.loop:  # noqa: SLF001
-            raise self._wrong_loop()
-
-    def _wrong_loop(self) -> WrongLoop:
-        if os.getpid() != self._pid:
-            return WrongLoop("opened before a fork: a child process must open its own connection")
-        return WrongLoop("belongs to another event loop: use it in the loop that opened it")
 
 
 class Inbox(LoopBound, Generic[M]):

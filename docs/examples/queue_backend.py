@@ -9,10 +9,11 @@ import uuid
 from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
 
-from kernelwire.backend import Backend, Capabilities, ClientEnd, KernelEnd
+from kernelwire.backend import Backend, Capabilities
 from kernelwire.channels import ALL_CHANNELS, Channel, HeartbeatChannel
 from kernelwire.connection import ConnectionInfo
 from kernelwire.demultiplexer import ClientDemultiplexer, KernelDemultiplexer, Transmit
+from kernelwire.ends import ClientEnd, KernelEnd
 from kernelwire.errors import (
     AddressInUse,
     ChannelClosed,
@@ -23,7 +24,7 @@ from kernelwire.errors import (
     PeerGone,
     WireError,
 )
-from kernelwire.inbox import LoopBound
+from kernelwire.loop_bound import LoopBound
 from kernelwire.messages import WireMessage
 
 ROOM = 16

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 import zmq
 
-from kernelwire.backend import ClientEnd
 from kernelwire.channels import Channel
 from kernelwire.connection import ConnectionInfo
+from kernelwire.ends import ClientEnd
 from kernelwire.messages import WireMessage
 from kernelwire_zmq import IpcBackend, TcpBackend, ZmqBackend
 

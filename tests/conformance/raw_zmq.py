@@ -14,7 +14,6 @@ import zmq
 import zmq.asyncio
 
 from kernelwire import registry
-from kernelwire.backend import ClientEnd, KernelEnd
 from kernelwire.channels import (
     ControlChannel,
     HeartbeatChannel,
@@ -24,6 +23,7 @@ from kernelwire.channels import (
     StdinChannel,
 )
 from kernelwire.connection import ConnectionInfo
+from kernelwire.ends import ClientEnd, KernelEnd
 from kernelwire.errors import MessageTooLarge, NoBeat
 from kernelwire.messages import WireMessage
 from kernelwire.testing import Harness, Pair

@@ -1,8 +1,8 @@
 """The kit over every backend, over chains of bridges, and over our ends against ends made by hand."""
 
 import pytest
-from conformance.raw_zmq import RawHarness
 
+from conformance.raw_zmq import RawHarness
 from kernelwire.testing import BEHAVIOURS, BackendHarness, Behaviour, BridgeHarness, Group, Harness, Status, run
 
 WHOLE = [BackendHarness(name) for name in ("inprocess", "ipc", "tcp")]

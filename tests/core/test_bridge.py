@@ -12,11 +12,11 @@ import pytest
 
 from kernelwire import bridge as module
 from kernelwire import registry
-from kernelwire.backend import ClientEnd, KernelEnd
 from kernelwire.bridge import Bridge, open_bridge
 from kernelwire.channels import ALL_CHANNELS, Channel
 from kernelwire.client import connect
 from kernelwire.connection import ConnectionInfo
+from kernelwire.ends import ClientEnd, KernelEnd
 from kernelwire.errors import (
     AddressInUse,
     BridgeLoop,
@@ -442,31 +442,30 @@ async def too_large(message: WireMessage) -> None:
     raise MessageTooLarge(message.size, 1)
 
 
+@pytest.mark.parametrize("which", ["near iopub", "near shell", "far shell"])
 async def test_a_message_too_large_for_the_other_side_stops_nothing_else(
-    world: Bridged, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    world: Bridged, which: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with world.client() as client:
-        await world.ask(client)
-        request = client.message()
-        await client.shell.send(request)
+        await client.shell.send(client.message())
         _, wire = await world.kernel.shell.receive_from()
-        with caplog.at_level(logging.WARNING, "kernelwire"):
-            for end, name in ((world.near, "iopub"), (world.near, "shell"), (world.ends[1], "shell")):
-                with monkeypatch.context() as patch:
-                    patch.setattr(getattr(end, name), "send", too_large)
-                    await world.kernel.publish(lost=1)
-                    await world.kernel.shell.send(world.kernel.session.message("lost"), wire.peer)
+        channel = {"near iopub": world.near.iopub, "near shell": world.near.shell, "far shell": world.ends[1].shell}
+        with monkeypatch.context() as patch, caplog.at_level(logging.WARNING, "kernelwire"):
+            patch.setattr(channel[which], "send", too_large)
+            lost = world.kernel.session.message("lost")
+            match which:
+                case "near iopub":
+                    await world.kernel.iopub.send(lost)
+                case "near shell":
+                    await world.kernel.shell.send(lost, wire.peer)
+                case _:
                     await client.shell.send(client.message(lost=1))
-                    await settle()
-                if name == "iopub":
-                    assert world.near.dropped == 1
-        assert len(caplog.records) == 3
-        while (await client.shell.receive()).msg_type == "lost" and client.end.shell:
-            if not client.end.shell._inbox._messages:  # type: ignore[attr-defined]
-                break
-        while world.kernel.end.shell._inbox._messages:  # type: ignore[attr-defined]
-            await world.kernel.shell.receive()
+            await settle()
+        assert len(caplog.records) == 1
+        assert world.near.dropped == (which == "near iopub")
         await world.ask(client)
+        await world.kernel.publish(after=1)
+        assert (await client.iopub.receive()).content == {"after": 1}
 
 
 async def test_a_gap_on_the_far_side_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from kernelwire.backend import KernelEnd
 from kernelwire.channels import Channel
 from kernelwire.client import KernelClient, connect
 from kernelwire.connection import ConnectionInfo
 from kernelwire.connection_file import ConnectionFile
+from kernelwire.ends import KernelEnd
 from kernelwire.errors import (
     ChannelClosed,
     ConfigurationError,

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from kernelwire.backend import Backend, Capabilities, ClientEnd, KernelEnd
+from kernelwire.backend import Backend, Capabilities
 from kernelwire.channels import ALL_CHANNELS, Channel, HeartbeatChannel, PeerEvent, Receiver, Sender
 from kernelwire.connection import ConnectionInfo
-from kernelwire.demultiplexer import ClientDemultiplexer, KernelDemultiplexer, Transmit
+from kernelwire.demultiplexer import ClientDemultiplexer, KernelDemultiplexer
+from kernelwire.ends import ClientEnd, KernelEnd
 from kernelwire.errors import (
     ChannelBusy,
     ChannelClosed,
@@ -28,6 +29,7 @@ from kernelwire.errors import (
 )
 from kernelwire.inbox import GAP_LIMIT, HIGH_WATER, MESSAGE_OVERHEAD
 from kernelwire.messages import WireMessage
+from kernelwire.queued_channels import Transmit
 
 INFO = ConnectionInfo(transport="queues")
 LIMIT = 1024 * 1024 * 1024
@@ -378,6 +380,8 @@ async def test_unread_peer_events_are_bounded_and_the_oldest_go() -> None:
     for number in range(20_000):
         kernel.attach(str(number).encode(), transmit)
     kernel.close()
+    with pytest.raises(GapNotice):
+        await peer_event(kernel.end)
     for number in range(10_000, 20_000):
         assert await peer_event(kernel.end) == PeerEvent(str(number).encode(), True)
     with pytest.raises(ChannelClosed):

@@ -21,7 +21,8 @@ from kernelwire.errors import (
     KernelwireError,
     WrongLoop,
 )
-from kernelwire.inbox import MESSAGE_OVERHEAD, Inbox, LoopBound
+from kernelwire.inbox import MESSAGE_OVERHEAD, Inbox
+from kernelwire.loop_bound import LoopBound
 from kernelwire.messages import WireMessage
 
 SIZE = 1000

@@ -16,7 +16,8 @@ from kernelwire.errors import AmbiguousTransport, TransportError, TransportUnava
 from kernelwire.registry import GROUP
 
 GOOD = """
-from kernelwire.backend import Backend, Capabilities, ClientEnd
+from kernelwire.backend import Backend, Capabilities
+from kernelwire.ends import ClientEnd
 
 class Good(Backend):
     capabilities = Capabilities(serve=False)

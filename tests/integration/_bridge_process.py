@@ -13,9 +13,9 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from kernelwire import registry
-from kernelwire.backend import KernelEnd
 from kernelwire.bridge import bridge
 from kernelwire.connection import ConnectionInfo
+from kernelwire.ends import KernelEnd
 from kernelwire.message_channel import MessageChannel, MessageReceiver, MessageSender
 from kernelwire.session import Session
 

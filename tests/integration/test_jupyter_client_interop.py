@@ -5,7 +5,7 @@ import secrets
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 import pytest
 import zmq
@@ -30,7 +30,7 @@ async def _with_stock_client(info: ConnectionInfo, use: Callable[[BlockingKernel
     def run() -> T:
         context = zmq.Context()
         client = BlockingKernelClient(context=context)
-        client.load_connection_info(info.to_dict())
+        client.load_connection_info(cast("Any", info.to_dict()))
         client.start_channels()
         try:
             return use(client)

@@ -7,6 +7,7 @@ import secrets
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -95,7 +96,7 @@ async def test_across_processes(chain: str, record_property: Callable[[str, obje
             infos.append(backend.prepare(ConnectionInfo(transport=transport, key=key)))
             stack.callback(backend.release, infos[-1])
         parts = [await stack.enter_async_context(part("kernel", infos[0]))]
-        for far, near in zip(infos, infos[1:], strict=False):
+        for far, near in pairwise(infos):
             parts.append(await stack.enter_async_context(part("bridge", far, near)))
         client = await stack.enter_async_context(part("client", infos[-1]))
         parts.append(client)

@@ -3,9 +3,9 @@
 import asyncio
 import gc
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import psutil
 import pytest
@@ -134,8 +134,8 @@ async def _cancel_something(backend: Backend, transport: str, *, turns: int, clo
         backend.release(info)
 
 
-async def _cancelled_after(call: Callable[[], object], turns: int) -> None:
-    task = asyncio.ensure_future(call())  # type: ignore[arg-type]
+async def _cancelled_after(call: Callable[[], Coroutine[Any, Any, None]], turns: int) -> None:
+    task = asyncio.create_task(call())
     for _ in range(turns):
         await asyncio.sleep(0)
     task.cancel()

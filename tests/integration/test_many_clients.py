@@ -9,10 +9,10 @@ import zmq
 from jupyter_client.asynchronous.client import AsyncKernelClient
 
 from kernelwire import registry
-from kernelwire.backend import ClientEnd
 from kernelwire.client import KernelClient, connect
 from kernelwire.connection import ConnectionInfo
-from kernelwire.execution import InputRequest
+from kernelwire.ends import ClientEnd
+from kernelwire.execution import ExecuteResult, InputRequest
 from kernelwire.session import Session
 
 from ._kernels import PATIENCE, ready_client, real_kernel
@@ -35,10 +35,9 @@ async def test_everybody_gets_their_own_replies(transport: str, count: int) -> N
 async def _ask(client: KernelClient, name: str) -> list[str]:
     async def one(n: int) -> str:
         if n % 2:
-            return (await client.execute("", user_expressions={"it": f"'{name}: {n}'"})).reply.content[
-                "user_expressions"
-            ]["it"]["data"]["text/plain"]
-        return ((await client.execute(f"'{name}: {n}'")).data or {})["text/plain"]
+            reply = (await client.execute("", user_expressions={"it": f"'{name}: {n}'"})).reply
+            return str(reply.content["user_expressions"]["it"]["data"]["text/plain"])
+        return str(((await client.execute(f"'{name}: {n}'")).data or {})["text/plain"])
 
     # Everything is asked before anything is answered, so that the kernel finds the clients' requests mixed.
     return list(await asyncio.gather(*map(one, range(REQUESTS))))
@@ -118,9 +117,10 @@ async def test_beside_a_stock_client(transport: str, first: str) -> None:
             async def all_of_theirs() -> list[str]:
                 return [await stock(n) for n in range(20)]
 
-            replies, *results = await asyncio.gather(
-                all_of_theirs(), *(ours.execute(f"print('ours', {n})") for n in range(20))
-            )
+            async def all_of_ours() -> list[ExecuteResult]:
+                return list(await asyncio.gather(*(ours.execute(f"print('ours', {n})") for n in range(20))))
+
+            replies, results = await asyncio.gather(all_of_theirs(), all_of_ours())
         finally:
             theirs.stop_channels()
             context.term()

@@ -56,7 +56,7 @@ async def _read(reader: Reader, printing: asyncio.Lock) -> ExecuteResult:
 
 @pytest.mark.timeout(300)
 async def test_every_line_arrives() -> None:
-    missing = READERS
+    missing: tuple[Reader, ...] = READERS
     for _ in range(ATTEMPTS):
         # One kernel prints at a time, so that each has a processor; all the readers sleep at once.
         printing = asyncio.Lock()

@@ -8,9 +8,10 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from typing import Final
 
 from kernelwire import registry
-from kernelwire.backend import Capabilities, ClientEnd, KernelEnd
+from kernelwire.backend import Capabilities
 from kernelwire.bridge import open_bridge
 from kernelwire.connection import ConnectionInfo
+from kernelwire.ends import ClientEnd, KernelEnd
 from kernelwire.message_channel import MessageChannel, MessageReceiver, MessageSender
 from kernelwire.messages import Message, WireMessage
 from kernelwire.session import Session

@@ -3,13 +3,15 @@
 import asyncio
 import gc
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 _DESCRIPTORS = Path("/proc/self/fd") if Path("/proc/self/fd").is_dir() else Path("/dev/fd")
 _THREADS = Path("/proc/self/task")
-_SETTLE_TURNS = 200
+_PATIENCE = 2.0
+"""Seconds that what is under way has to end."""
 
 
 @dataclass(frozen=True)
@@ -43,10 +45,9 @@ class Resources:
 
     async def settled(self) -> list[str]:
         """What is left behind once callbacks that were under way have run."""
+        until = time.monotonic() + _PATIENCE
         left = self.left_behind(Resources.now())
-        for _ in range(_SETTLE_TURNS):
-            if not left:
-                break
+        while left and time.monotonic() < until:
             await asyncio.sleep(0.01)
             left = self.left_behind(Resources.now())
         return left

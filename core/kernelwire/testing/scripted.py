@@ -5,8 +5,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any, Self
 
-from kernelwire.backend import KernelEnd
 from kernelwire.channels import Channel
+from kernelwire.ends import KernelEnd
 from kernelwire.errors import EndOfChannel, PeerGone
 from kernelwire.message_channel import MessageChannel, MessageSender
 from kernelwire.messages import Message

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from kernelwire import registry
-from kernelwire.backend import ClientEnd, KernelEnd
 from kernelwire.channels import Channel, PeerEvent
 from kernelwire.connection import ConnectionInfo
+from kernelwire.ends import ClientEnd, KernelEnd
 from kernelwire.errors import (
     AddressInUse,
     ChannelClosed,

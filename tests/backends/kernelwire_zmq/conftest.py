@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 import pytest
 import zmq
 
-from kernelwire.backend import ClientEnd, KernelEnd
 from kernelwire.connection import ConnectionInfo
+from kernelwire.ends import ClientEnd, KernelEnd
 from kernelwire_zmq import IpcBackend, TcpBackend, ZmqBackend
 
 

@@ -14,10 +14,10 @@ import psutil
 import pytest
 import zmq
 
-from kernelwire.backend import ClientEnd, KernelEnd
 from kernelwire.channels import ALL_CHANNELS, Channel
 from kernelwire.connection import PORT_FIELDS, ConnectionInfo
-from kernelwire.errors import AddressInUse, ChannelClosed, InvalidField, NotSupported
+from kernelwire.ends import ClientEnd, KernelEnd
+from kernelwire.errors import AddressInUse, ChannelClosed, InvalidField, InvalidIdentity, NotSupported
 from kernelwire.messages import WireMessage
 from kernelwire_zmq import IpcBackend, TcpBackend, ZmqBackend, ZmqSettings
 
@@ -129,7 +129,7 @@ class TestNothingIsLeft:
 class TestIdentity:
     @pytest.mark.parametrize("identity", [b"", b"\0", b"\0abcd", b"x" * 65])
     async def test_refused(self, backend: ZmqBackend, info: ConnectionInfo, identity: bytes) -> None:
-        with pytest.raises(ValueError, match="identity"):
+        with pytest.raises(InvalidIdentity, match="identity"):
             await backend.connect(info, identity=identity)
 
     @pytest.mark.parametrize("identity", [b"x", b"\xff\0" * 32])

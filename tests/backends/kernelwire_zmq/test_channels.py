@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import zmq
 
-from kernelwire.backend import ClientEnd, KernelEnd
 from kernelwire.connection import ConnectionInfo
+from kernelwire.ends import ClientEnd, KernelEnd
 from kernelwire.errors import (
     ChannelBusy,
     ChannelClosed,

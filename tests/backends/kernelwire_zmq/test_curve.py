@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 import pytest
 import zmq
 
-from kernelwire.backend import KernelEnd
 from kernelwire.connection import ConnectionInfo
+from kernelwire.ends import KernelEnd
 from kernelwire.errors import InvalidField, NoBeat
 from kernelwire.messages import WireMessage
 from kernelwire_zmq import ZmqBackend, curve

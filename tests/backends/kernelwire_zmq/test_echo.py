@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 import pytest
 import zmq
 
-from kernelwire.backend import ClientEnd, KernelEnd
 from kernelwire.channels import Channel
 from kernelwire.connection import ConnectionInfo
+from kernelwire.ends import ClientEnd, KernelEnd
 from kernelwire.errors import ChannelClosed, NoBeat
 from kernelwire_zmq import ZmqBackend
 from kernelwire_zmq.addresses import address

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import zmq
 
-from kernelwire.backend import ClientEnd, KernelEnd
 from kernelwire.channels import Channel
 from kernelwire.connection import ConnectionInfo
+from kernelwire.ends import ClientEnd, KernelEnd
 from kernelwire.errors import ChannelClosed, ConnectionLost
 from kernelwire.messages import WireMessage
 from kernelwire.session import Session

@@ -1,0 +1,169 @@
+"""The waist's channels on queues: what goes out is handed to a function, what comes in is fed to an inbox."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Final
+
+from kernelwire.channels import (
+    Channel,
+    ControlChannel,
+    IOPubChannel,
+    IOPubPublisher,
+    PeerEvent,
+    PeerEvents,
+    Receiver,
+    Sender,
+    ShellChannel,
+    StdinChannel,
+)
+from kernelwire.errors import ChannelClosed, MessageTooLarge
+from kernelwire.inbox import MESSAGE_OVERHEAD, Inbox
+from kernelwire.loop_bound import LoopBound
+from kernelwire.messages import WireMessage
+
+Transmit = Callable[[Channel, WireMessage], Awaitable[None]]
+"""Puts one message on the wire: all or nothing when cancelled; raises what `Sender.send` raises."""
+
+_PEER_EVENTS: Final = 10_000
+
+
+class Outlet(LoopBound):
+    """The sending half: checks, then transmits. Closing it ends the sends that are waiting."""
+
+    def __init__(self, transmit: Transmit, channel: Channel, max_message_bytes: int) -> None:
+        super().__init__()
+        self._transmit = transmit
+        self._channel = channel
+        self._max_message_bytes = max_message_bytes
+        self._sending: set[asyncio.Task[object]] = set()
+        self._closed = False
+
+    async def send(self, message: WireMessage) -> None:
+        """As :meth:`kernelwire.channels.Sender.send`."""
+        self.check_loop()
+        if self._closed:
+            raise _closed()
+        size = message.size
+        if size > self._max_message_bytes:
+            raise MessageTooLarge(size, self._max_message_bytes)
+        task = asyncio.current_task()
+        assert task is not None
+        cancelling = task.cancelling()
+        self._sending.add(task)
+        try:
+            await self._transmit(self._channel, message)
+        except asyncio.CancelledError:
+            # Ours if close() asked for it and nobody else did since; the same reckoning as asyncio.timeout's.
+            if self._closed and task.cancelling() <= cancelling + 1:
+                raise _closed() from None
+            raise
+        finally:
+            self._sending.discard(task)
+            if self._closed:  # whatever became of the cancellation, it was close()'s
+                task.uncancel()
+
+    def close(self) -> None:
+        """End the sends that are waiting, and refuse further ones."""
+        self.check_loop()
+        if not self._closed:
+            self._closed = True
+            for task in self._sending:
+                task.cancel()
+
+
+def _closed() -> ChannelClosed:
+    return ChannelClosed("the channel was closed by this end")
+
+
+class _Duplex(Sender, Receiver):
+    """Both halves as one channel."""
+
+    def __init__(self, outlet: Outlet, inbox: Inbox[WireMessage]) -> None:
+        self._outlet = outlet
+        self._inbox = inbox
+
+    # Plain methods that hand on a coroutine: one frame less on every message.
+    def send(self, message: WireMessage) -> Coroutine[Any, Any, None]:
+        return self._outlet.send(message)
+
+    def receive(self) -> Coroutine[Any, Any, WireMessage]:
+        return self._inbox.receive()
+
+    async def aclose(self) -> None:
+        self._outlet.close()
+        self._inbox.discard()
+
+
+class QueuedShell(_Duplex, ShellChannel):
+    """The shell channel of either end."""
+
+
+class QueuedControl(_Duplex, ControlChannel):
+    """The control channel of either end."""
+
+
+class QueuedStdin(_Duplex, StdinChannel):
+    """The stdin channel of either end."""
+
+
+class QueuedIOPub(IOPubChannel):
+    """Connecting was subscribing, so it is ready as soon as the kernel can be heard at all."""
+
+    def __init__(self, inbox: Inbox[WireMessage], audible: Callable[[], Coroutine[Any, Any, None]] | None) -> None:
+        self._inbox = inbox
+        self._audible = audible
+        self._waiting: set[asyncio.Task[None]] = set()
+
+    def receive(self) -> Coroutine[Any, Any, WireMessage]:
+        return self._inbox.receive()
+
+    async def ready(self) -> None:
+        self._inbox.check_open()
+        if self._audible is None:
+            return
+        waiting = asyncio.create_task(self._audible())
+        self._waiting.add(waiting)
+        try:
+            await asyncio.wait([waiting])
+        finally:
+            self._waiting.discard(waiting)
+            waiting.cancel()
+        self._inbox.check_open()
+
+    def end_waiting(self) -> None:
+        """Those who wait for readiness look again whether the channel is open."""
+        for waiting in self._waiting:
+            waiting.cancel()
+
+    async def aclose(self) -> None:
+        self._inbox.check_loop()
+        self._inbox.discard()
+        self.end_waiting()
+
+
+class QueuedPublisher(IOPubPublisher):
+    """The kernel's side of iopub."""
+
+    def __init__(self, outlet: Outlet) -> None:
+        self._outlet = outlet
+
+    def send(self, message: WireMessage) -> Coroutine[Any, Any, None]:
+        return self._outlet.send(message)
+
+    async def aclose(self) -> None:
+        self._outlet.close()
+
+
+class QueuedPeerEvents(PeerEvents):
+    """Bounded: when nobody reads, the oldest events go."""
+
+    def __init__(self) -> None:
+        self._inbox = Inbox[PeerEvent](limit=_PEER_EVENTS * MESSAGE_OVERHEAD, drops=True)
+        self.put = self._inbox.put
+
+    def close(self) -> None:
+        """No more events; those that are held can still be received."""
+        self._inbox.close(_closed())
+
+    def receive(self) -> Coroutine[Any, Any, PeerEvent]:
+        return self._inbox.receive()

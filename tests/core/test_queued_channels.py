@@ -1,0 +1,120 @@
+"""The waist's channels on queues, each alone. What they do together is tested with the demultiplexer."""
+
+import asyncio
+
+import pytest
+
+from kernelwire.channels import Channel, PeerEvent
+from kernelwire.errors import ChannelClosed, EndOfChannel, GapNotice, MessageTooLarge
+from kernelwire.inbox import Inbox
+from kernelwire.messages import WireMessage
+from kernelwire.queued_channels import Outlet, QueuedIOPub, QueuedPeerEvents, QueuedShell
+
+MESSAGE = WireMessage([b"", b"{}", b"{}", b"{}", b"{}"])
+
+
+class Wire:
+    """Takes what is transmitted while it is open."""
+
+    def __init__(self) -> None:
+        self.taken: list[tuple[Channel, WireMessage]] = []
+        self.open = asyncio.Event()
+        self.open.set()
+
+    async def transmit(self, channel: Channel, message: WireMessage) -> None:
+        await self.open.wait()
+        self.taken.append((channel, message))
+
+
+async def test_an_outlet_hands_on_what_it_is_given() -> None:
+    wire = Wire()
+    outlet = Outlet(wire.transmit, Channel.CONTROL, 100)
+    await outlet.send(MESSAGE)
+    assert wire.taken == [(Channel.CONTROL, MESSAGE)]
+
+
+async def test_an_outlet_refuses_what_is_too_large_and_goes_on() -> None:
+    wire = Wire()
+    outlet = Outlet(wire.transmit, Channel.SHELL, MESSAGE.size)
+    with pytest.raises(MessageTooLarge) as raised:
+        await outlet.send(WireMessage([*MESSAGE.frames, b"x"]))
+    assert (raised.value.size, raised.value.limit) == (MESSAGE.size + 1, MESSAGE.size)
+    await outlet.send(MESSAGE)
+    assert len(wire.taken) == 1
+
+
+async def test_closing_an_outlet_ends_the_sends_that_wait() -> None:
+    wire = Wire()
+    wire.open.clear()
+    outlet = Outlet(wire.transmit, Channel.SHELL, 100)
+    sending = asyncio.create_task(outlet.send(MESSAGE))
+    await asyncio.sleep(0)
+    outlet.close()
+    with pytest.raises(ChannelClosed):
+        await sending
+    with pytest.raises(ChannelClosed):
+        await outlet.send(MESSAGE)
+    assert wire.taken == []
+    assert sending.cancelling() == 0
+
+
+async def test_a_channel_closes_both_halves() -> None:
+    inbox = Inbox[WireMessage]()
+    shell = QueuedShell(Outlet(Wire().transmit, Channel.SHELL, 100), inbox)
+    inbox.put(MESSAGE)
+    assert await shell.receive() == MESSAGE
+    await shell.aclose()
+    with pytest.raises(ChannelClosed):
+        await shell.receive()
+    with pytest.raises(ChannelClosed):
+        await shell.send(MESSAGE)
+
+
+async def test_iopub_is_ready_when_the_kernel_is_audible() -> None:
+    audible = asyncio.Event()
+
+    async def wait() -> None:
+        await audible.wait()
+
+    iopub = QueuedIOPub(Inbox[WireMessage](), wait)
+    ready = asyncio.create_task(iopub.ready())
+    await asyncio.sleep(0)
+    assert not ready.done()
+    audible.set()
+    await ready
+    await QueuedIOPub(Inbox[WireMessage](), None).ready()
+
+
+async def test_waiting_for_readiness_ends_when_the_channel_does() -> None:
+    async def never() -> None:
+        await asyncio.get_running_loop().create_future()
+
+    iopub = QueuedIOPub(Inbox[WireMessage](), never)
+    ready = asyncio.create_task(iopub.ready())
+    await asyncio.sleep(0)
+    await iopub.aclose()
+    with pytest.raises(ChannelClosed):
+        await ready
+
+    inbox = Inbox[WireMessage]()
+    iopub = QueuedIOPub(inbox, never)
+    ready = asyncio.create_task(iopub.ready())
+    await asyncio.sleep(0)
+    inbox.close()
+    iopub.end_waiting()
+    with pytest.raises(EndOfChannel):
+        await ready
+
+
+async def test_peer_events_that_nobody_reads_are_bounded_and_their_loss_is_told() -> None:
+    events = QueuedPeerEvents()
+    for number in range(10_010):
+        events.put(PeerEvent(str(number).encode(), True))
+    with pytest.raises(GapNotice) as raised:
+        await events.receive()
+    assert raised.value.count == 10
+    events.close()
+    for number in range(10, 10_010):
+        assert await events.receive() == PeerEvent(str(number).encode(), True)
+    with pytest.raises(ChannelClosed):
+        await events.receive()

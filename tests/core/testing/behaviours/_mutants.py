@@ -1,0 +1,100 @@
+"""Transports that are broken on purpose: the in-process one, with a method or two of its ends spoilt.
+
+A kit is worth what it catches. Each test names a mutant and the behaviour that must kill it.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from kernelwire.messages import WireMessage
+from kernelwire.testing import BEHAVIOURS, BackendHarness, Outcome, Pair, Status, run
+
+Spoil = Callable[[Any], None]
+"""Changes an end in place; called for the kernel's, or for each client's."""
+
+Send = Callable[[WireMessage], Awaitable[None]]
+Receive = Callable[[], Awaitable[WireMessage]]
+
+
+class Mutant(BackendHarness):
+    """The in-process transport, spoilt.
+
+    Arguments:
+        kernel: spoils the kernel's end.
+        client: spoils each client's end.
+    """
+
+    def __init__(self, *, kernel: Spoil | None = None, client: Spoil | None = None) -> None:
+        super().__init__("inprocess")
+        self.name = "mutant"
+        self._kernel = kernel
+        self._client = client
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[Pair]:
+        async with super().open() as pair:
+            if self._kernel is not None:
+                self._kernel(pair.kernel.end)
+            open_client = pair._open_client
+
+            async def open_spoilt(identity: bytes) -> Any:
+                end = await open_client(identity)
+                if self._client is not None:
+                    self._client(end)
+                return end
+
+            pair._open_client = open_spoilt
+            yield pair
+
+
+def spoil_send(channel: str, spoil: Callable[[Send], Send]) -> Spoil:
+    """Replaces the send of a channel by what `spoil` makes of it."""
+
+    def change(end: Any) -> None:
+        spoilt = getattr(end, channel)
+        spoilt.send = spoil(spoilt.send)
+
+    return change
+
+
+def spoil_receive(channel: str, spoil: Callable[[Receive], Receive]) -> Spoil:
+    """Replaces the receive of a channel by what `spoil` makes of it."""
+
+    def change(end: Any) -> None:
+        spoilt = getattr(end, channel)
+        spoilt.receive = spoil(spoilt.receive)
+
+    return change
+
+
+def spoil_buffers(change: Callable[[list[bytes]], list[bytes]]) -> Callable[[Send], Send]:
+    """A send that changes the buffers, which no signature covers."""
+
+    def spoil(send: Send) -> Send:
+        async def spoilt(message: WireMessage) -> None:
+            buffers = change([bytes(frame) for frame in message.frames[5:]])
+            await send(WireMessage([*message.frames[:5], *buffers], message.peer))
+
+        return spoilt
+
+    return spoil
+
+
+def assert_killed(
+    mutant: Mutant, name: str, by: type[BaseException] = AssertionError, *, watchdog: float = 30
+) -> Outcome:
+    """The behaviour of this name fails the mutant, for the reason that it should."""
+    (behaviour,) = (each for each in BEHAVIOURS if each.name == name)
+    outcome = run(mutant, behaviour, watchdog=watchdog)
+    assert outcome.status is Status.FAIL, f"{name} let the mutant live"
+    assert outcome.error is not None
+    reasons = list(_flat(outcome.error))
+    assert any(isinstance(reason, by) for reason in reasons), str(outcome)
+    return outcome
+
+
+def _flat(error: BaseException) -> list[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        return [leaf for each in error.exceptions for leaf in _flat(each)]
+    return [error]

@@ -1,0 +1,39 @@
+"""The suite as a whole: its list, and no false alarm."""
+
+from pathlib import Path
+
+import pytest
+
+from kernelwire.testing import BEHAVIOURS, BackendHarness, Behaviour, Group, Status, behaviours, run
+
+from ._mutants import Mutant
+
+
+def test_every_module_is_part_of_the_suite() -> None:
+    folder = Path(behaviours.__file__).parent
+    modules = {path.stem for path in folder.glob("[!_]*.py")}
+    assert modules == set(behaviours.__all__)
+    homes = {each.check.__module__.rpartition(".")[2] for each in BEHAVIOURS}
+    assert homes == modules == {group.value for group in Group}
+
+
+def test_names_are_unique_and_numbers_in_order() -> None:
+    names = [each.name for each in BEHAVIOURS]
+    assert len(names) == len(set(names))
+    numbers = [each.number for each in BEHAVIOURS]
+    assert numbers == sorted(numbers)
+
+
+@pytest.mark.parametrize("each", BEHAVIOURS, ids=lambda each: each.name)
+def test_every_behaviour_says_what_it_is(each: Behaviour) -> None:
+    assert each.summary.endswith((".", ":"))
+    assert each.group == each.check.__module__.rpartition(".")[2]
+    assert each.name == getattr(each.check, "__name__", None)
+
+
+@pytest.mark.parametrize("each", BEHAVIOURS, ids=lambda each: each.name)
+def test_no_false_alarm(each: Behaviour) -> None:
+    """Neither for the in-process transport, nor for a mutant that is none."""
+    for harness in (BackendHarness("inprocess"), BackendHarness("inprocess"), Mutant()):
+        outcome = run(harness, each)
+        assert outcome.status is Status.PASS, str(outcome)
