@@ -6,6 +6,7 @@ ranges are checked. Unknown fields are kept: they belong to somebody.
 """
 
 import dataclasses
+import hashlib
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -146,8 +147,9 @@ class ConnectionInfo:
         if any(ports):
             ip = "127.0.0.1" if self.ip in (None, "localhost") else self.ip
             return (self.transport, ip, *ports)
-        # Which of the other fields say where, only their transport knows.
-        return (self.transport, self.ip, *sorted((name, repr(value)) for name, value in self.extra.items()))
+        # Which of the other fields say where, only their transport knows; one of them may be a token.
+        others = repr(sorted(self.extra.items())).encode("utf-8", "backslashreplace")
+        return (self.transport, self.ip, hashlib.sha256(others).hexdigest())
 
 
 def new_key() -> bytes:

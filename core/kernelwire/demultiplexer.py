@@ -21,8 +21,8 @@ from kernelwire.queued_channels import (
     QueuedPublisher,
     QueuedShell,
     QueuedStdin,
-    Transmit,
 )
+from kernelwire.queued_channels import Transmit as Transmit
 
 REQUEST_CHANNELS: Final = (Channel.SHELL, Channel.CONTROL, Channel.STDIN)
 

@@ -220,5 +220,17 @@ def test_address_tells_endpoints_apart_and_holds_no_secret() -> None:
     assert info.address == info.replace(key=b"5ecret", kernel_name="other", token="t0ken").address
     assert "t0ken" not in repr(info.replace(token="t0ken").address)
     changed = [info.replace(**{name: 1}) for name in PORT_FIELDS]
-    changed += [info.replace(ip="10.0.0.1"), info.replace(transport="ipc"), info.replace(room="r")]
-    assert len({info.address, *(other.address for other in changed)}) == 9
+    changed += [info.replace(ip="10.0.0.1"), info.replace(transport="ipc")]
+    assert len({info.address, *(other.address for other in changed)}) == 8
+
+
+def test_address_without_ports_is_told_by_the_other_fields() -> None:
+    here = ConnectionInfo(transport="relay", key=b"k", extra={"room": "a", "token": "t0ken"})
+    assert here.address == here.replace(key=b"other").address
+    assert here.address != here.replace(room="b").address
+    assert "t0ken" not in repr(here.address)
+
+
+def test_address_knows_the_names_of_this_machine() -> None:
+    info = ConnectionInfo(ip="127.0.0.1", shell_port=5000)
+    assert info.address == info.replace(ip="localhost").address == ConnectionInfo(shell_port=5000).address
