@@ -36,8 +36,8 @@ _log = logging.getLogger(__name__)
 OpenClient = Callable[[bytes, Collection[Channel]], Awaitable[ClientEnd]]
 """Opens a client's end on the far side: identity, and the channels that will be used."""
 
-MAX_CLIENTS: Final = 1000
-"""Clients carried at once; beyond it the one that was silent longest is let go."""
+MAX_CLIENTS: Final = 100
+"""Clients carried at once; beyond it the one that was silent longest is let go. Each costs up to six descriptors."""
 
 TIME_TO_DEAD: Final = 3.0
 """Seconds without a heartbeat of the far side after which the near side does not beat either."""
@@ -278,9 +278,6 @@ async def open_bridge(
                 await _cancel([running])
     finally:
         near_backend.release(near)
-
-
-bridge = open_bridge
 
 
 async def _run_and_close(carrier: Bridge, near: KernelEnd) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from kernelwire import registry
-from kernelwire.bridge import bridge
+from kernelwire.bridge import open_bridge
 from kernelwire.connection import ConnectionInfo
 from kernelwire.ends import KernelEnd
 from kernelwire.message_channel import MessageChannel, MessageReceiver, MessageSender
@@ -115,7 +115,7 @@ async def _main(part: str, *addresses: str) -> None:
     if part == "client":
         await _serve_commands(LargeClient(infos[0]))
     elif part == "bridge":
-        async with bridge(infos[0], infos[1]):
+        async with open_bridge(infos[0], infos[1]):
             await _serve_commands(_nothing)
     else:
         async with await registry.load(infos[0].transport).serve(infos[0]) as end:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from kernelwire import registry
-from kernelwire.bridge import bridge
+from kernelwire.bridge import TIME_TO_DEAD, open_bridge
 from kernelwire.channels import Channel
 from kernelwire.client import KernelClient, connect
 from kernelwire.connection import ConnectionInfo
@@ -49,7 +49,8 @@ class RealKernel:
         self.process = await asyncio.create_subprocess_exec(
             sys.executable,
             *("-m", "ipykernel_launcher", "-f", str(self.file)),
-            env={**os.environ, "PYDEVD_DISABLE_FILE_VALIDATION": "1"},
+            # With its parent's id a kernel ends by itself, should the tests be killed.
+            env={**os.environ, "PYDEVD_DISABLE_FILE_VALIDATION": "1", "JPY_PARENT_PID": str(os.getpid())},
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.DEVNULL,
@@ -103,12 +104,16 @@ async def real_kernel(transport: str = "tcp", *, start: bool = True, **fields: A
 
 
 @asynccontextmanager
-async def bridged(info: ConnectionInfo, transports: Sequence[str]) -> AsyncIterator[ConnectionInfo]:
+async def bridged(
+    info: ConnectionInfo, transports: Sequence[str], *, time_to_dead: float = TIME_TO_DEAD
+) -> AsyncIterator[ConnectionInfo]:
     """The kernel at `info` through one bridge after another, each with a key of its own; the last address."""
     async with AsyncExitStack() as stack:
         for transport in transports:
             key = secrets.token_hex(16).encode("ascii")
-            info = await stack.enter_async_context(bridge(info, ConnectionInfo(transport=transport, key=key)))
+            info = await stack.enter_async_context(
+                open_bridge(info, ConnectionInfo(transport=transport, key=key), time_to_dead=time_to_dead)
+            )
         yield info
 
 

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from kernelwire import registry
-from kernelwire.bridge import bridge
+from kernelwire.bridge import open_bridge
 from kernelwire.client import connect
 from kernelwire.connection import ConnectionInfo
 from kernelwire.messages import WireMessage
@@ -24,7 +24,7 @@ async def test_a_client_that_leaves_at_once_holds_up_nobody(far: str) -> None:
         asyncio.timeout(PATIENCE),
         await backend.serve(info) as end,
         ScriptedKernel(end, Session.of(info)),
-        bridge(info, ConnectionInfo(transport="inprocess", key=b"another")) as near,
+        open_bridge(info, ConnectionInfo(transport="inprocess", key=b"another")) as near,
     ):
         session = Session.of(near)
         for n in range(50):
@@ -43,7 +43,7 @@ async def test_the_heartbeat_is_the_kernel_s_own(transport: str) -> None:
     async with (
         asyncio.timeout(PATIENCE),
         real_kernel(transport) as kernel,
-        bridged(kernel.info, ["ipc", "inprocess", "tcp"]) as info,
+        bridged(kernel.info, ["ipc", "inprocess", "tcp"], time_to_dead=0.5) as info,
         ready_client(info) as client,
     ):
         monitor = client._monitor

@@ -82,7 +82,6 @@ async def test_it_uses_a_kernel_end_of_ours(transport: str) -> None:
         await _with_stock_client(info, use)
 
 
-@pytest.mark.xfail(run=False, reason="ScriptedKernel waits for a parent, which a stock input_reply does not have")
 @pytest.mark.parametrize("transport", ["tcp", "ipc"])
 async def test_it_answers_a_question(transport: str) -> None:
     def use(client: BlockingKernelClient) -> None:
@@ -142,12 +141,9 @@ async def test_it_uses_a_real_kernel_through_bridges(far: str, near: list[str]) 
         await _with_stock_client(info, use)
 
 
-@pytest.mark.xfail(
-    strict=False, reason="a bridge drops beats that come before its kernel's first, where it could hold them"
-)
 async def test_a_bridged_kernel_is_alive_from_the_start() -> None:
-    def use(client: BlockingKernelClient) -> list[bool]:
-        missed = []
+    def use(client: BlockingKernelClient) -> list[object]:
+        missed: list[object] = []
         client.hb_channel.call_handlers = missed.append
         client.wait_for_ready(timeout=TIMEOUT)
         for n in range(200):

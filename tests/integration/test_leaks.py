@@ -12,7 +12,7 @@ import pytest
 
 from kernelwire import registry
 from kernelwire.backend import Backend
-from kernelwire.bridge import bridge
+from kernelwire.bridge import open_bridge
 from kernelwire.client import connect
 from kernelwire.connection import ConnectionInfo
 from kernelwire.session import Session
@@ -95,7 +95,7 @@ async def _use_through_a_bridge(transport: str) -> None:
         async with (
             await backend.serve(info) as end,
             ScriptedKernel(end, Session.of(info)),
-            bridge(info, ConnectionInfo(transport=transport, key=b"another")) as near,
+            open_bridge(info, ConnectionInfo(transport=transport, key=b"another")) as near,
             connect(near) as client,
         ):
             assert (await client.execute("text")).text == "text"

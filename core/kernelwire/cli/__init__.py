@@ -63,15 +63,19 @@ def _dispatch(arguments: Sequence[str]) -> int:
             problem = f"not available: {type(error).__name__}: {error}"
             if name == asked_for:
                 raise ConfigurationError(f"the command {name!r} is {problem}") from error
-            subparsers.add_parser(name, help=problem.replace("%", "%%"))  # one that is broken must not hide the others
+            subparsers.add_parser(name, help=_literally(problem))  # one that is broken must not hide the others
             continue
-        subparser = subparsers.add_parser(name, help=module.HELP, description=module.__doc__)
+        subparser = subparsers.add_parser(name, help=_literally(module.HELP), description=module.__doc__)
         subparser.formatter_class = argparse.RawDescriptionHelpFormatter
         module.add_arguments(subparser)
         subparser.set_defaults(run=module.run)
     parsed = parser.parse_args(arguments)
     code: int = parsed.run(parsed)
     return code
+
+
+def _literally(text: str) -> str:
+    return text.replace("%", "%%")
 
 
 def _show_warning(message: Warning | str, *_where: object) -> None:

@@ -68,7 +68,7 @@ class ScriptedKernel:
         self._script = script or _print_code
         self._iopub = MessageSender(end.iopub, session)
         self._stdin = MessageChannel(end.stdin, session)
-        self._answers: dict[str, asyncio.Future[str]] = {}
+        self._questions: dict[bytes, tuple[set[str], asyncio.Future[str]]] = {}  # by peer: who may be the parent
         self._count = 0
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -94,14 +94,14 @@ class ScriptedKernel:
     async def ask(self, run: Run, prompt: str, password: bool) -> str:
         """Send an input_request to a run's client, and wait for the reply to it."""
         question = self.session.message("input_request", {"prompt": prompt, "password": password}, parent=run.request)
-        # Some clients answer with the question as parent, others with the execute_request.
         answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self._answers[question.msg_id] = self._answers[run.request.msg_id] = answer
+        # Some clients answer with the question as parent, others with the execute_request, jupyter_client with none.
+        self._questions[run.peer] = {question.msg_id, run.request.msg_id, ""}, answer
         try:
             await self._stdin.send(question, run.peer)
             return await answer
         finally:
-            del self._answers[question.msg_id], self._answers[run.request.msg_id]
+            del self._questions[run.peer]
 
     async def _serve(self, channel: MessageChannel, name: Channel) -> None:
         while True:
@@ -146,10 +146,14 @@ class ScriptedKernel:
         return {"status": "ok", "execution_count": self._count, "user_expressions": {}, **(extra or {})}
 
     async def _collect_answers(self) -> None:
-        async for reply in self._stdin:
+        while True:
+            try:
+                reply, wire = await self._stdin.receive_from()
+            except EndOfChannel:
+                return
             self.received[Channel.STDIN].append(reply)
-            answer = self._answers.get(reply.parent_id)
-            if answer is not None and not answer.done():
+            parents, answer = self._questions.get(wire.peer, (set(), None))
+            if answer is not None and reply.parent_id in parents and not answer.done():
                 answer.set_result(str(reply.content.get("value", "")))
 
 

@@ -36,7 +36,7 @@ def test_a_receive_that_cannot_be_cancelled() -> None:
         return spoilt
 
     name = "a_cancelled_receive_loses_nothing"
-    assert_killed(Mutant(kernel=spoil_receive("shell", spoil)), name, Hanging, watchdog=1)
+    assert_killed(Mutant(kernel=spoil_receive("shell", spoil)), name, Hanging, watchdog=0.5)
 
 
 @pytest.mark.parametrize("kept_frames", [5, 6])
@@ -110,7 +110,7 @@ def test_who_does_not_read_stops_everybody() -> None:
         return spoilt
 
     mutant = Mutant(kernel=spoil_send("iopub", spoil_publishing), client=spoil_receive("iopub", spoil_reading))
-    assert_killed(mutant, "one_who_does_not_read_stops_nobody", Hanging, watchdog=1)
+    assert_killed(mutant, "one_who_does_not_read_stops_nobody", Hanging, watchdog=0.5)
 
 
 def test_who_does_not_read_makes_others_lose() -> None:

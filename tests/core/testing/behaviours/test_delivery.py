@@ -178,11 +178,11 @@ def test_control_waits_for_shell() -> None:
         spoil_send("shell", one_at_a_time)(end)
         spoil_send("control", one_at_a_time)(end)
 
-    assert_killed(Mutant(client=spoil), "control_overtakes_shell", Hanging, watchdog=1)
+    assert_killed(Mutant(client=spoil), "control_overtakes_shell", Hanging, watchdog=0.5)
 
 
 def test_channels_mixed_up() -> None:
     def spoil(end: Any) -> None:
         end.control.send = end.shell.send
 
-    assert_killed(Mutant(client=spoil), "round_trip_on_each_channel", Hanging, watchdog=1)
+    assert_killed(Mutant(client=spoil), "round_trip_on_each_channel", Hanging, watchdog=0.5)

@@ -56,7 +56,7 @@ def once_dead_always_dead(beat: Beat) -> Beat:
 
 @pytest.mark.parametrize("spoil", [always, never, once_dead_always_dead])
 def test_a_heart_that_does_not_follow_the_kernels(spoil: Callable[[Beat], Beat]) -> None:
-    assert_killed(Mutant(client=spoil_beat(spoil)), "it_beats_while_the_kernel_lets_it", Hanging, watchdog=1)
+    assert_killed(Mutant(client=spoil_beat(spoil)), "it_beats_while_the_kernel_lets_it", Hanging, watchdog=0.5)
 
 
 def test_a_beat_that_takes_no_time_at_all() -> None:

@@ -80,4 +80,4 @@ def test_a_forgery_silences_its_sender(name: str) -> None:
 
         return spoilt
 
-    assert_killed(Mutant(kernel=spoil_receive("shell", spoil)), name, Hanging, watchdog=1)
+    assert_killed(Mutant(kernel=spoil_receive("shell", spoil)), name, Hanging, watchdog=0.5)

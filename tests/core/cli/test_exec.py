@@ -1,0 +1,269 @@
+"""``kernelwire exec`` as its user meets it."""
+
+import asyncio
+import json
+import os
+import pty
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kernelwire import registry
+from kernelwire.connection import ConnectionInfo
+from kernelwire.session import Session
+from kernelwire.testing import ScriptedKernel
+
+PATIENCE = 60
+
+
+# Output
+
+
+async def test_output_and_errors_go_to_their_streams(command: Any, kernel: Any) -> None:
+    assert await command.run("exec", "--connect", str(kernel.file), "print") == (0, "to out\n", "to err\n")
+
+
+async def test_what_is_displayed(command: Any, kernel: Any) -> None:
+    done = await command.run("exec", "--connect", str(kernel.file), "display")
+    assert done == (0, "shown\n<a/b, image/png>\n42\n", "")
+
+
+async def test_a_file_may_be_named_as_in_the_runtime_directory(command: Any, kernel: Any) -> None:
+    runtime = Path(command.environment["JUPYTER_RUNTIME_DIR"])
+    runtime.mkdir(0o700)
+    kernel.file.rename(runtime / "kernel-moved.json")
+    assert await command.run("exec", "--connect", "moved", "hi") == (0, "code 'hi'\n", "")
+
+
+async def test_output_comes_while_the_code_runs(command: Any, kernel: Any) -> None:
+    process = await command.start("exec", "--connect", str(kernel.file), "stream")
+    assert await process.stdout.readline() == b"first\n"
+    kernel.go_on.set()
+    assert await command.end(process) == (0, "last\n", "")
+
+
+async def test_json(command: Any, kernel: Any) -> None:
+    code, out, err = await command.run("exec", "--json", "--connect", str(kernel.file), "print")
+    assert (code, err) == (0, "")
+    assert json.loads(out) == {
+        "status": "ok",
+        "execution_count": 1,
+        "outputs": [
+            {"output_type": "stream", "name": "stdout", "text": "to out\n"},
+            {"output_type": "stream", "name": "stderr", "text": "to err\n"},
+        ],
+    }
+    code, out, err = await command.run("exec", "--json", "--connect", str(kernel.file), "raise")
+    assert (code, err) == (1, "")
+    failed = json.loads(out)
+    assert (failed["status"], failed["execution_count"]) == ("error", 2)
+    assert [output["ename"] for output in failed["outputs"]] == ["ValueError"]
+    code, out, _ = await command.run("exec", "--json", "--connect", str(kernel.file), "characters")
+    assert json.loads(out)["outputs"][0]["text"] == "日本語 😀 \ud800\n"
+
+
+async def test_code_from_standard_input(command: Any, kernel: Any) -> None:
+    done = await command.run("exec", "--connect", str(kernel.file), "-", stdin="zwei\nZeilen 😀".encode())
+    assert done == (0, "code 'zwei\\nZeilen 😀'\n", "")
+    requests = [message for message in kernel.scripted.received["shell"] if message.msg_type == "execute_request"]
+    assert requests[-1].content["allow_stdin"] is False
+
+
+async def test_standard_input_that_is_no_text(command: Any, kernel: Any) -> None:
+    code, out, err = await command.run(
+        "exec", "--connect", str(kernel.file), "-", stdin=b"\xff\xfe", PYTHONUTF8="0", PYTHONIOENCODING="utf-8"
+    )
+    assert (code, out) == (2, "")
+    assert err.startswith("kernelwire: standard input is not utf-8")
+    assert err.count("\n") == 1
+
+
+# What the terminal can show
+
+
+async def test_no_colours_where_no_terminal_is(command: Any, kernel: Any) -> None:
+    assert await command.run("exec", "--connect", str(kernel.file), "colours") == (0, "red link\n", "")
+
+
+@pytest.mark.parametrize("no_color", [False, True])
+async def test_colours_on_a_terminal(command: Any, kernel: Any, no_color: bool) -> None:
+    controller, terminal = pty.openpty()
+    try:
+        environment = {"NO_COLOR": "1"} if no_color else {}
+        arguments = ("exec", "--connect", str(kernel.file), "colours")
+        process = await command.start(*arguments, stdout=terminal, environment=environment)
+        assert (await command.end(process)).code == 0
+        shown = os.read(controller, 1000)
+    finally:
+        os.close(controller)
+        os.close(terminal)
+    assert (b"\x1b[1;31mred" in shown) is not no_color
+    assert b"red" in shown
+
+
+async def test_what_the_encoding_cannot_show(command: Any, kernel: Any) -> None:
+    arguments = ("exec", "--connect", str(kernel.file), "characters")
+    assert await command.run(*arguments) == (0, "日本語 😀 \\ud800\n", "")
+    done = await command.run(*arguments, PYTHONUTF8="0", PYTHONIOENCODING="ascii")
+    assert done == (0, "\\u65e5\\u672c\\u8a9e \\U0001f600 \\ud800\n", "")
+
+
+async def test_a_reader_that_has_enough(command: Any, kernel: Any) -> None:
+    reading, writing = os.pipe()
+    process = await command.start("exec", "--connect", str(kernel.file), "flood", stdout=writing)
+    os.close(writing)
+    assert (await asyncio.to_thread(os.read, reading, 2)).startswith(b"0")
+    os.close(reading)
+    assert await command.end(process) == (1, "", "")
+
+
+# How it ends
+
+
+async def test_code_that_raises(command: Any, kernel: Any) -> None:
+    code, out, err = await command.run("exec", "--connect", str(kernel.file), "raise")
+    assert (code, out) == (1, "")
+    assert err == "ValueError('it broke')\n"  # once, though reply and iopub both have it
+
+
+async def test_code_that_was_skipped(command: Any, kernel: Any) -> None:
+    code, out, err = await command.run("exec", "--connect", str(kernel.file), "skip")
+    assert (code, out) == (1, "")
+    assert err == "kernelwire: the kernel skipped this request because an earlier one failed\n"
+
+
+async def test_one_interrupt_is_for_the_kernel(command: Any, kernel: Any) -> None:
+    process = await command.start("exec", "--connect", str(kernel.file), "until interrupted")
+    assert await process.stdout.readline() == b"runs\n"
+    process.send_signal(signal.SIGINT)
+    assert await command.end(process) == (130, "", "RuntimeError('interrupted')\n")
+    assert kernel.scripted.interrupted.is_set()
+
+
+async def test_a_second_interrupt_gives_up(command: Any, kernel: Any) -> None:
+    process = await command.start("exec", "--connect", str(kernel.file), "deaf")
+    assert await process.stdout.readline() == b"runs\n"
+    process.send_signal(signal.SIGINT)
+    async with asyncio.timeout(PATIENCE):
+        await kernel.scripted.interrupted.wait()
+    process.send_signal(signal.SIGINT)
+    assert await command.end(process) == (130, "", "kernelwire: not waiting any longer; the code may still run\n")
+
+
+async def test_a_time_limit(command: Any, kernel: Any) -> None:
+    code, out, err = await command.run("exec", "--timeout", "0.3", "--connect", str(kernel.file), "deaf")
+    assert (code, out) == (3, "runs\n")
+    assert err == "kernelwire: the code took longer than 0.3 s; it was interrupted\n"
+    assert kernel.scripted.interrupted.is_set()
+
+
+async def test_no_kernel(command: Any, address: tuple[ConnectionInfo, Path]) -> None:
+    code, out, err = await command.run("exec", "--wait", "0.1", "--connect", str(address[1]), "1")
+    assert (code, out, err) == (3, "", "kernelwire: the kernel did not answer within 0.1 s\n")
+
+
+async def test_waiting_is_told_and_may_be_given_up_or_rewarded(
+    command: Any, address: tuple[ConnectionInfo, Path]
+) -> None:
+    info, path = address
+    processes = [await command.start("exec", "--connect", str(path), "1") for _ in range(2)]
+    for process in processes:
+        told = await process.stderr.readline()
+        assert told == b"kernelwire: waiting for the kernel to answer (Ctrl-C to give up)\n"
+    processes[0].send_signal(signal.SIGINT)
+    assert await command.end(processes[0]) == (130, "", "")
+    async with await registry.load("ipc").serve(info) as end, ScriptedKernel(end, Session.of(info)):
+        assert await command.end(processes[1]) == (0, "1", "")
+
+
+# Input
+
+
+async def test_input_is_answered_from_standard_input(command: Any, kernel: Any) -> None:
+    done = await command.run("exec", "--connect", str(kernel.file), "ask", stdin="Grüße\nhush\n".encode())
+    assert done == (0, "'Grüße' 'hush'\n", "name? secret: ")
+
+
+async def test_the_end_of_standard_input(command: Any, kernel: Any) -> None:
+    done = await command.run("exec", "--connect", str(kernel.file), "ask", stdin=b"no newline")
+    assert done == (0, "'no newline' '\\x04'\n", "name? secret: ")
+
+
+async def test_a_question_that_is_open_does_not_hold_up_an_interrupt(command: Any, kernel: Any) -> None:
+    process = await command.start("exec", "--connect", str(kernel.file), "ask")
+    assert await process.stderr.readexactly(6) == b"name? "
+    for _ in range(2):
+        process.send_signal(signal.SIGINT)
+        async with asyncio.timeout(PATIENCE):
+            await kernel.scripted.interrupted.wait()
+    async with asyncio.timeout(PATIENCE):
+        assert await process.wait() == 130
+    assert b"Traceback" not in await process.stderr.read()
+    process.stdin.close()
+
+
+# What cannot be used
+
+
+def one_line(err: str) -> bool:
+    return err.startswith("kernelwire: ") and err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        pytest.param(None, "no file", id="missing"),
+        pytest.param("{", "not JSON", id="no JSON"),
+        pytest.param("[]", "no object", id="no object"),
+        pytest.param('{"transport": "tpc"}', "did you mean 'tcp'", id="unknown transport"),
+        pytest.param('{"transport": "tcp", "shell_port": 99999}', "99999 is no port", id="odd port"),
+        pytest.param('{"transport": "tcp", "ip": "127.0.0.1"}', "shell_port", id="no ports"),
+        pytest.param('{"transport": "inprocess", "name": "x", "pid": 1}', "process 1", id="another process"),
+    ],
+)
+async def test_a_connection_file_that_cannot_be_used(
+    command: Any, tmp_path: Path, content: str | None, says: str
+) -> None:
+    path = tmp_path / "odd.json"
+    if content is not None:
+        path.touch(0o600)
+        path.write_text(content)
+    code, out, err = await command.run("exec", "--connect", str(path), "1")
+    assert (code, out) == (2, "")
+    assert one_line(err), err
+    assert says in err
+
+
+async def test_a_file_that_others_can_read(command: Any, kernel: Any) -> None:
+    kernel.file.chmod(0o644)
+    code, out, err = await command.run("exec", "--connect", str(kernel.file), "hi")
+    assert (code, out) == (0, "code 'hi'\n")
+    assert one_line(err), err
+    assert err.startswith("kernelwire: warning: ")
+    assert f"chmod 600 {kernel.file}" in err
+
+
+Arguments = Callable[[str], list[str]]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (lambda file: ["1"], "--connect"),
+        (lambda file: ["--connect", file], "CODE"),
+        (lambda file: ["--connect", file, "--timeout", "soon", "1"], "soon: a number of seconds above 0"),
+        (lambda file: ["--connect", file, "--wait", "0", "1"], "0: a number of seconds above 0"),
+        (lambda file: ["--connect", file, "--wait", "nan", "1"], "nan: a number of seconds above 0"),
+        (lambda file: ["--connect", file, "--nonsense", "1"], "--nonsense"),
+    ],
+)
+async def test_a_command_line_that_cannot_be_used(
+    command: Any, tmp_path: Path, arguments: Arguments, says: str
+) -> None:
+    code, out, err = await command.run("exec", *arguments(str(tmp_path / "any.json")))
+    assert (code, out) == (2, "")
+    assert says in err
+    assert "Traceback" not in err
