@@ -14,12 +14,14 @@ Rules for all channels:
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from enum import StrEnum
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 from kernelwire.errors import EndOfChannel
 from kernelwire.messages import WireMessage
+
+T = TypeVar("T")
 
 
 class Channel(StrEnum):
@@ -88,18 +90,23 @@ class Receiver(ABC):
     async def aclose(self) -> None:
         """Close this half. A pending `receive` raises ChannelClosed; what was not read is dropped."""
 
-    async def __aiter__(self) -> AsyncIterator[WireMessage]:
+    def __aiter__(self) -> AsyncIterator[WireMessage]:
         """Messages until the other end closes.
 
         Raises:
             GapNotice, ChannelBusy, ChannelClosed, ConnectionLost, WrongLoop: as `receive`.
         """
-        while True:
-            try:
-                message = await self.receive()
-            except EndOfChannel:
-                return
-            yield message
+        return until_end(self.receive)
+
+
+async def until_end(receive: Callable[[], Awaitable[T]]) -> AsyncIterator[T]:
+    """What `receive` returns, again and again, until it raises EndOfChannel."""
+    while True:
+        try:
+            received = await receive()
+        except EndOfChannel:
+            return
+        yield received
 
 
 class ShellChannel(Sender, Receiver):

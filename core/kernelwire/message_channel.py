@@ -3,8 +3,8 @@
 import logging
 from collections.abc import AsyncIterator
 
-from kernelwire.channels import ControlChannel, Receiver, Sender, ShellChannel, StdinChannel
-from kernelwire.errors import EndOfChannel, RemoteError
+from kernelwire.channels import ControlChannel, Receiver, Sender, ShellChannel, StdinChannel, until_end
+from kernelwire.errors import RemoteError
 from kernelwire.messages import Message, WireMessage
 from kernelwire.session import Session
 
@@ -64,13 +64,9 @@ class MessageReceiver:
             except RemoteError as error:
                 _log.debug("dropped a message: %s: %s", type(error).__name__, error)
 
-    async def __aiter__(self) -> AsyncIterator[Message]:
-        while True:
-            try:
-                message = await self.receive()
-            except EndOfChannel:
-                return
-            yield message
+    def __aiter__(self) -> AsyncIterator[Message]:
+        """Messages until the other end closes. Raises as `receive`."""
+        return until_end(self.receive)
 
 
 class MessageChannel(MessageSender, MessageReceiver):
