@@ -21,7 +21,10 @@
     │   │   └── TransportUnavailable   installed, but it cannot be imported
     │   ├── AddressInUse               somebody else serves there
     │   ├── NotServed                  nobody serves there, and nobody can later
-    │   └── BridgeLoop                 a kernel bridged to itself
+    │   ├── BridgeLoop                 a kernel bridged to itself
+    │   ├── KernelspecError            a kernelspec that cannot be used
+    │   │   └── NoSuchKernelspec
+    │   └── LaunchFailed               a kernel's command that cannot be run
     ├── RemoteError                    what arrived broke the protocol; never ends a channel by itself
     │   ├── MalformedMessage
     │   ├── InvalidSignature
@@ -34,7 +37,11 @@
     ├── GapNotice                      messages are missing exactly here; the channel goes on
     └── RequestFailed                  a request that ended without its reply
         ├── RequestTimeout             ... within the caller's own time limit
-        └── KernelDied                 ... because the kernel stopped beating
+        ├── KernelDied                 ... because the kernel stopped beating
+        │   └── KernelExited           ... or its process ended; says how
+        ├── KernelRestarted            ... because another kernel has taken the place of the one that worked on it
+        ├── NoReply                    ... although the kernel says that it is done with it
+        └── Incomplete                 with its reply, but not with all of its output
 
 No exception of an I/O library leaves a backend: each is mapped to one of these and kept as ``__cause__``.
 No message of any of them contains a key, a token or the content of a message.
@@ -163,6 +170,28 @@ class BridgeLoop(ConfigurationError):
     """Both sides of a bridge are the same kernel."""
 
 
+class KernelspecError(ConfigurationError):
+    """A kernelspec cannot be used; the text names the file and the field."""
+
+
+class NoSuchKernelspec(KernelspecError):
+    """No kernelspec of that name is installed.
+
+    Attributes:
+        name: what was asked for.
+        available: the names that are installed.
+    """
+
+    def __init__(self, text: str, name: str, available: Sequence[str]) -> None:
+        super().__init__(text)
+        self.name = name
+        self.available = tuple(available)
+
+
+class LaunchFailed(ConfigurationError):
+    """The command of a kernel cannot be run: the system's reason is in the text."""
+
+
 class RemoteError(KernelwireError):
     """A message that arrived broke the protocol. It was not delivered; the next one may be good."""
 
@@ -226,6 +255,40 @@ class RequestTimeout(RequestFailed):
 
 class KernelDied(RequestFailed):
     """The kernel's heartbeat stopped while the request waited."""
+
+
+class KernelExited(KernelDied):
+    """The kernel's process ended, and nobody had asked for that.
+
+    Attributes:
+        exit_code: its exit code, or the negative number of the signal that ended it.
+        stderr: the last that it wrote there.
+    """
+
+    def __init__(self, exit_code: int, stderr: str) -> None:
+        how = f"with exit code {exit_code}" if exit_code >= 0 else f"by signal {-exit_code}"
+        said = f"; its last words:\n{stderr.strip()}" if stderr.strip() else "; it said nothing on stderr"
+        super().__init__(f"the kernel's process ended {how}{said}")
+        self.exit_code = exit_code
+        self.stderr = stderr
+
+
+class KernelRestarted(RequestFailed):
+    """The kernel that worked on the request is gone, and another answers in its place."""
+
+
+class NoReply(RequestFailed):
+    """The kernel published that it is done with the request, and its reply is lost or was never sent."""
+
+
+class Incomplete(RequestFailed):
+    """The reply has come, but output of the request was dropped between the kernel and this client.
+
+    Attributes:
+        result: what has come, for an execution; None for other requests.
+    """
+
+    result: Any = None
 
 
 def _rebuild(kind: type[Any], args: tuple[object, ...], attributes: dict[str, Any]) -> Any:

@@ -1,12 +1,19 @@
 """One running execute_request: its output as it comes, and its result."""
 
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from kernelwire.errors import EndOfChannel, GapNotice, KernelwireError
+from kernelwire.errors import EndOfChannel, GapNotice, Incomplete, KernelwireError
 from kernelwire.inbox import GAP_LIMIT, Inbox
 from kernelwire.messages import Message
+from kernelwire.requests import Request
+
+_log = logging.getLogger(__name__)
+
+END_OF_INPUT: Final = "\x04"
+"""What stands for the end of input in an input_reply; ipykernel makes an EOFError of it."""
 
 
 class InputRequest(NamedTuple):
@@ -79,39 +86,42 @@ class _Output(NamedTuple):
     size: int
 
 
-class Execution:
+class Execution(Request):
     """Iterate over it for the messages as they come, await it for the :class:`ExecuteResult`; or first one, then the
     other. The request is sent when either begins. Made by :meth:`KernelClient.execute`.
 
     An execution is over when both its reply and its idle status have come, since neither waits for the other.
 
     Arguments:
-        request: the execute_request.
-        start: has it sent, and sees to it that `on_reply`, `on_output`, `on_gap` and `fail` are called.
+        message: the execute_request.
+        start: has it sent, and sees to it that the methods of :class:`~kernelwire.requests.Request` are called.
         input_hook: answers what the kernel asks.
+
+    Attributes:
+        input_hook: as given.
     """
 
-    def __init__(self, request: Message, start: Callable[["Execution"], None], input_hook: InputHook | None) -> None:
-        self.request = request
+    def __init__(self, message: Message, start: Callable[["Execution"], None], input_hook: InputHook | None) -> None:
+        super().__init__(message)
         self.input_hook = input_hook
         self._start = start
         self._started = False
         self._inbox = Inbox[_Output](limit=GAP_LIMIT, drops=True)
         self._outputs: list[Message] = []
         self._reply: Message | None = None
-        self._idle = False
 
     @property
     def done(self) -> bool:
-        """Whether reply and idle have come."""
-        return self._reply is not None and self._idle
+        return self.replied and self.idle
 
     async def __aiter__(self) -> AsyncIterator[Message]:
         """Output messages (stream, display_data, execute_result, error, ...) until the execution is over.
 
         Raises:
             GapNotice: output is missing here; iterate again to go on.
-            KernelDied, RequestTimeout: the execution ended without its reply.
+            KernelDied, KernelRestarted, NoReply: the execution ended without its reply.
+            Incomplete: it has its reply, but not all of its output; raised after what there is.
+            InvalidMessage, MessageTooLarge: the request cannot be sent.
             ChannelClosed, EndOfChannel, ConnectionLost: the connection did.
         """
         self._ensure_started()
@@ -122,6 +132,9 @@ class Execution:
                 if self.done:
                     return
                 raise
+            except Incomplete as error:
+                error.result = self._so_far()
+                raise
             if isinstance(message, GapNotice):
                 raise message
             self._outputs.append(message)
@@ -131,33 +144,41 @@ class Execution:
         """Read the rest of the output, then the result.
 
         Raises:
-            GapNotice, KernelDied, RequestTimeout, ChannelClosed, EndOfChannel, ConnectionLost: as iteration.
+            as iteration. ``Incomplete.result`` is what there is.
         """
         return self._result().__await__()
 
     def on_reply(self, reply: Message) -> None:
-        """The reply has come."""
+        super().on_reply(reply)
         self._reply = reply
         # A kernel that skips a request need not publish a status for it.
         if reply.content.get("status") == "aborted":
-            self._idle = True
+            self.idle = True
         self._finish()
 
     def on_output(self, message: Message, size: int) -> None:
-        """Something was published for this request; `size` in bytes."""
+        super().on_output(message, size)
         if message.msg_type != "status":
             self._inbox.put(_Output(message, size))
-        elif message.content.get("execution_state") == "idle":
-            self._idle = True
-            self._finish()
+        self._finish()
 
     def on_gap(self, notice: GapNotice) -> None:
-        """Published messages are missing here, perhaps of this request."""
         self._inbox.put(_Output(notice, 0))
 
     def fail(self, error: KernelwireError) -> None:
-        """No reply will come."""
         self._inbox.close(error)
+
+    async def answer(self, question: Message) -> str:
+        """What the input hook says to an input_request; the end of input if it fails."""
+        assert self.input_hook is not None
+        content = question.content
+        try:
+            return await self.input_hook(InputRequest(str(content.get("prompt", "")), bool(content.get("password"))))
+        except EOFError:
+            return END_OF_INPUT
+        except Exception:  # noqa: BLE001 - the caller's code; the kernel must not wait for it for ever
+            _log.exception("the input hook failed")
+            return END_OF_INPUT
 
     def _finish(self) -> None:
         if self.done:
@@ -171,6 +192,9 @@ class Execution:
     async def _result(self) -> ExecuteResult:
         async for _ in self:
             pass
+        return self._so_far()
+
+    def _so_far(self) -> ExecuteResult:
         assert self._reply is not None
         status = str(self._reply.content.get("status", "ok"))
         return ExecuteResult(status, tuple(self._outputs), self._reply)

@@ -4,7 +4,7 @@ import asyncio
 import json
 import logging
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -35,52 +35,14 @@ from kernelwire.errors import (
     UnknownTransport,
 )
 from kernelwire.execution import Execution, InputHook, InputRequest
-from kernelwire.message_channel import MessageChannel, MessageSender
 from kernelwire.messages import Message, WireMessage
 from kernelwire.session import Session
 from kernelwire.testing import Run, ScriptedKernel
 from kernelwire_inprocess import InProcessBackend
 
+from ._raw_kernel import RawKernel, nothing_is_left_of_requests, settle
+
 KEY = b"a key for these tests"
-
-
-class RawKernel:
-    """A kernel that does what the test says, when the test says it."""
-
-    def __init__(self, end: KernelEnd, info: ConnectionInfo) -> None:
-        self.end = end
-        self.session = Session.of(info)
-        self.shell = MessageChannel(end.shell, self.session)
-        self.control = MessageChannel(end.control, self.session)
-        self.stdin = MessageChannel(end.stdin, self.session)
-        self._iopub = MessageSender(end.iopub, self.session)
-        self._peers: dict[str, bytes] = {}
-
-    async def asked(self, msg_type: str = "") -> Message:
-        """The next request on shell."""
-        request, wire = await self.shell.receive_from()
-        assert msg_type in (request.msg_type, "")
-        self._peers[request.msg_id] = wire.peer
-        return request
-
-    async def reply(self, request: Message, **content: object) -> None:
-        reply_type = request.msg_type.replace("_request", "_reply")
-        reply = self.session.message(reply_type, {"status": "ok", **content}, parent=request)
-        await self.shell.send(reply, self._peers[request.msg_id])
-
-    async def publish(self, request: Message, msg_type: str, **content: object) -> None:
-        await self._iopub.send(self.session.message(msg_type, content, parent=request))
-
-    async def idle(self, request: Message) -> None:
-        await self.publish(request, "status", execution_state="idle")
-
-    async def ask(self, request: Message, **content: object) -> Message:
-        """An input_request, and the reply to it."""
-        question = self.session.message("input_request", content, parent=request)
-        await self.stdin.send(question, self._peers[request.msg_id])
-        reply = await self.stdin.receive()
-        assert reply.is_child_of(question)
-        return reply
 
 
 @pytest.fixture(autouse=True)
@@ -118,14 +80,8 @@ async def new_client(
     session = Session.of(info)
     end = await backend.connect(info, identity=session.session_id.encode())
     client = KernelClient(end, session, input_hook=input_hook, time_to_dead=time_to_dead)
-    client._monitor._interval = min(1.0, time_to_dead / 5)
+    client.heartbeat._interval = min(1.0, time_to_dead / 5)
     return client
-
-
-async def settle(turns: int = 20) -> None:
-    """Let every task run until it waits for something that only the test can bring."""
-    for _ in range(turns):
-        await asyncio.sleep(0)
 
 
 def start(execution: Execution) -> "asyncio.Task[Any]":
@@ -133,10 +89,6 @@ def start(execution: Execution) -> "asyncio.Task[Any]":
         return await execution
 
     return asyncio.create_task(result())
-
-
-def nothing_is_left_of_requests(client: KernelClient) -> bool:
-    return not (client._replies or client._limits or client._executions or client._starting)
 
 
 # Replies
@@ -610,7 +562,7 @@ async def test_one_channel_breaks(
         await breaks.wait()
         raise ConnectionLost("the wire broke")
 
-    monkeypatch.setattr("kernelwire.client._WIND_UP", 0.01)
+    monkeypatch.setattr("kernelwire.router.WIND_UP", 0.01)
     client = await new_client(backend, info)
     monkeypatch.setattr(getattr(client.end, name), "receive", broken)
     async with client:
@@ -668,7 +620,7 @@ async def test_a_kernel_that_stops_beating_has_died_and_may_come_back(
 ) -> None:
     async with await new_client(backend, info, time_to_dead=0.05) as client:
         for _ in range(2):
-            await client._monitor.wait_beating()
+            await client.heartbeat.wait_beating()
             requests = [start(client.execute("1")), asyncio.create_task(client.kernel_info())]
             for _request in requests:
                 await kernel.asked()
@@ -680,7 +632,7 @@ async def test_a_kernel_that_stops_beating_has_died_and_may_come_back(
                 await client.kernel_info()
             await kernel.asked()
             kernel.end.beating = True
-            await client._monitor.wait_beating()
+            await client.heartbeat.wait_beating()
             asked = asyncio.create_task(client.kernel_info())
             await kernel.reply(await kernel.asked())
             await asked
@@ -691,7 +643,7 @@ async def test_ready_waits_for_a_kernel_that_died(
     backend: InProcessBackend, info: ConnectionInfo, kernel: RawKernel
 ) -> None:
     async with await new_client(backend, info, time_to_dead=0.02) as client:
-        await client._monitor.wait_beating()
+        await client.heartbeat.wait_beating()
         kernel.end.beating = False
         ready = asyncio.create_task(client.ready())
         await kernel.asked()
@@ -714,7 +666,7 @@ async def test_a_kernel_that_never_beat_may_be_starting(
     kernel.end.beating = False
     async with await new_client(backend, info, time_to_dead=0.01) as client:
         asked = asyncio.create_task(client.kernel_info())
-        await client._monitor.wait_beating(False)
+        await client.heartbeat.wait_beating(False)
         await settle()
         assert not asked.done()
         await kernel.reply(await kernel.asked())
@@ -725,7 +677,7 @@ async def test_a_request_that_waits_for_room_dies_with_the_kernel() -> None:
     backend = InProcessBackend({}, held=1)
     info = backend.prepare(ConnectionInfo(transport="inprocess", key=KEY))
     async with await backend.serve(info) as end, await new_client(backend, info, time_to_dead=0.05) as client:
-        await client._monitor.wait_beating()
+        await client.heartbeat.wait_beating()
         requests = [asyncio.create_task(client.kernel_info()) for _ in range(5)]
         requests += [asyncio.create_task(client.kernel_info(60)) for _ in range(5)]
         executions = [start(client.execute("1")) for _ in range(5)]
@@ -873,7 +825,7 @@ async def test_connect(served: ConnectionInfo, runtime: Path, naming: Naming) ->
 
 async def test_connect_with_a_hook(served: ConnectionInfo) -> None:
     async with connect(served, input_hook=end_of_input) as client:
-        assert client.execute("input()").request.content["allow_stdin"] is True
+        assert client.execute("input()").message.content["allow_stdin"] is True
 
 
 @pytest.mark.parametrize(
@@ -901,3 +853,111 @@ async def test_connect_says_what_is_wrong(
         async with connect(path):
             pass
     assert isinstance(caught.value, ConfigurationError)
+
+
+# Every request of the protocol
+
+
+@pytest.mark.parametrize(
+    ("ask", "msg_type", "content"),
+    [
+        (lambda c: c.kernel_info(), "kernel_info_request", {}),
+        (lambda c: c.complete("ab", 1), "complete_request", {"code": "ab", "cursor_pos": 1}),
+        (lambda c: c.inspect("ab"), "inspect_request", {"code": "ab", "cursor_pos": 2, "detail_level": 0}),
+        (lambda c: c.is_complete("if x:"), "is_complete_request", {"code": "if x:"}),
+        (
+            lambda c: c.history(n=3),
+            "history_request",
+            {"hist_access_type": "tail", "raw": True, "output": False, "n": 3},
+        ),
+        (
+            lambda c: c.history(hist_access_type="search", pattern="im*", n=None),
+            "history_request",
+            {"hist_access_type": "search", "raw": True, "output": False, "pattern": "im*"},
+        ),
+        (lambda c: c.comm_info(), "comm_info_request", {}),
+        (lambda c: c.comm_info("widgets"), "comm_info_request", {"target_name": "widgets"}),
+        (lambda c: c.request("vendor_request", {"a": 1}), "vendor_request", {"a": 1}),
+    ],
+)
+async def test_requests_on_shell(
+    client: KernelClient,
+    kernel: RawKernel,
+    ask: Callable[[KernelClient], Coroutine[Any, Any, Message]],
+    msg_type: str,
+    content: Mapping[str, Any],
+) -> None:
+    asking = asyncio.create_task(ask(client))
+    request = await kernel.asked(msg_type)
+    assert request.content == content
+    await kernel.reply(request, found=True)
+    assert (await asking).content["found"] is True
+
+
+@pytest.mark.parametrize(
+    ("ask", "msg_type", "content", "answer", "expected"),
+    [
+        (lambda c: c.interrupt(), "interrupt_request", {}, {}, None),
+        (lambda c: c.shutdown(restart=True), "shutdown_request", {"restart": True}, {}, None),
+        (
+            lambda c: c.debug("threads", seq=4),
+            "debug_request",
+            {"type": "request", "seq": 4, "command": "threads", "arguments": {}},
+            {"success": True},
+            None,
+        ),
+        (lambda c: c.create_subshell(), "create_subshell_request", {}, {"subshell_id": "s"}, "s"),
+        (lambda c: c.delete_subshell("s"), "delete_subshell_request", {"subshell_id": "s"}, {}, None),
+        (lambda c: c.list_subshells(), "list_subshell_request", {}, {"subshell_id": ["s"]}, ["s"]),
+    ],
+)
+async def test_requests_on_control(
+    client: KernelClient,
+    kernel: RawKernel,
+    ask: Callable[[KernelClient], Coroutine[Any, Any, Any]],
+    msg_type: str,
+    content: Mapping[str, Any],
+    answer: Mapping[str, Any],
+    expected: object,
+) -> None:
+    asking = asyncio.create_task(ask(client))
+    request, wire = await kernel.control.receive_from()
+    assert request.msg_type == msg_type
+    assert request.content == content
+    reply = kernel.session.message(msg_type.replace("_request", "_reply"), answer, parent=request)
+    await kernel.control.send(reply, wire.peer)
+    outcome = await asking
+    assert outcome == reply if expected is None else outcome == expected
+
+
+async def test_requests_may_name_a_subshell(client: KernelClient, kernel: RawKernel) -> None:
+    asking = asyncio.create_task(client.request("kernel_info_request", subshell_id="s"))
+    request = await kernel.asked()
+    assert request.header["subshell_id"] == "s"
+    await kernel.reply(request)
+    await asking
+    assert client.execute("1", subshell_id="s").message.header["subshell_id"] == "s"
+    assert "subshell_id" not in client.execute("1").message.header
+
+
+async def test_a_flush_waits_for_what_was_published_before(client: KernelClient, kernel: RawKernel) -> None:
+    flushing = asyncio.create_task(client.flush())
+    request = await kernel.asked("kernel_info_request")
+    await kernel.reply(request)
+    await settle()
+    assert not flushing.done()
+    await kernel.idle(request)
+    await flushing
+
+
+async def test_code_and_expressions_must_be_text(client: KernelClient) -> None:
+    bad: Any = 5
+    for call in (client.complete, client.inspect, client.is_complete):
+        with pytest.raises(InvalidMessage, match="code: int where text is needed"):
+            await call(bad)
+    with pytest.raises(InvalidMessage, match="code: int"):
+        client.execute(bad)
+    for expressions in ({1: "a"}, {"a": 1}):
+        wrong: Any = expressions
+        with pytest.raises(InvalidMessage, match="user_expressions"):
+            client.execute("1", user_expressions=wrong)

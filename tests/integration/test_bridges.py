@@ -46,7 +46,7 @@ async def test_the_heartbeat_is_the_kernel_s_own(transport: str) -> None:
         bridged(kernel.info, ["ipc", "inprocess", "tcp"], time_to_dead=0.5) as info,
         ready_client(info) as client,
     ):
-        monitor = client._monitor
+        monitor = client.heartbeat
         await monitor.wait_beating()
         await kernel.kill()
         await monitor.wait_beating(False)

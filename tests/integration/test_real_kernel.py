@@ -12,7 +12,7 @@ from kernelwire.channels import Channel
 from kernelwire.client import KernelClient, connect
 from kernelwire.connection import ConnectionInfo
 from kernelwire.errors import ChannelClosed, KernelDied
-from kernelwire.execution import InputRequest
+from kernelwire.execution import ExecuteResult, Execution, InputRequest
 from kernelwire.messages import WireMessage
 from kernelwire.session import Session
 
@@ -247,3 +247,44 @@ async def _watchful_client(info: ConnectionInfo) -> AsyncIterator[KernelClient]:
 
 async def _printed(client: KernelClient, code: str) -> str:
     return (await client.execute(code)).text
+
+
+async def test_every_other_request(client: KernelClient) -> None:
+    result = await client.execute("import json\nanswer = 6 * 7", user_expressions={"seen": "answer"})
+    seen = result.reply.content["user_expressions"]["seen"]
+    assert seen["data"]["text/plain"] == "42"
+
+    assert (await client.inspect("json.loads", 8)).content["found"] is True
+    assert (await client.is_complete("for i in x:")).content["status"] == "incomplete"
+    history = (await client.history(n=1)).content["history"]
+    assert history[-1][2].endswith("answer = 6 * 7")
+    assert (await client.comm_info()).content["comms"] == {}
+    await client.flush()
+
+
+async def test_a_subshell_works_beside_the_main_one(client: KernelClient) -> None:
+    info = await client.kernel_info()
+    if "kernel subshells" not in info.content.get("supported_features", []):
+        pytest.skip("this ipykernel has no subshells")
+    subshell = await client.create_subshell()
+    assert subshell in await client.list_subshells()
+    release = asyncio.Event()
+
+    async def answer(_: InputRequest) -> str:
+        # The main shell waits in here while the subshell works.
+        await release.wait()
+        return "done"
+
+    main = client.execute("print(input())", input_hook=answer)
+    waiting = asyncio.create_task(_result(main))
+    beside = await client.execute("print('beside')", subshell_id=subshell)
+    assert beside.text == "beside\n"
+    assert not waiting.done()
+    release.set()
+    assert (await waiting).text == "done\n"
+    await client.delete_subshell(subshell)
+    assert subshell not in await client.list_subshells()
+
+
+async def _result(execution: Execution) -> ExecuteResult:
+    return await execution

@@ -1,0 +1,85 @@
+"""A kernel reached without a client: one request on its control channel, and whether it beats."""
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from typing import Any
+
+from kernelwire import registry
+from kernelwire.channels import Channel
+from kernelwire.connection import ConnectionInfo
+from kernelwire.errors import RequestTimeout
+from kernelwire.heartbeat import HeartbeatMonitor
+from kernelwire.message_channel import MessageChannel
+from kernelwire.messages import Message
+from kernelwire.session import Session
+
+
+async def ask(info: ConnectionInfo, msg_type: str, content: Mapping[str, Any], *, timeout: float) -> Message:
+    """Send a request on the control channel, and wait for its reply.
+
+    Arguments:
+        info: where the kernel is.
+        msg_type: ``..._request``.
+        content: the request's content.
+        timeout: seconds to wait for the reply.
+
+    Raises:
+        RequestTimeout: no reply in time.
+        ConfigurationError: the connection cannot be used.
+        EndOfChannel, ConnectionLost: as the channel.
+    """
+    session = Session.of(info)
+    identity = session.session_id.encode("ascii")
+    try:
+        async with asyncio.timeout(timeout):
+            backend = registry.load(info.transport)
+            async with await backend.connect(info, identity=identity, channels={Channel.CONTROL}) as end:
+                channel = MessageChannel(end.control, session)
+                request = session.message(msg_type, content)
+                await channel.send(request)
+                while (reply := await channel.receive()).parent_id != request.msg_id:
+                    pass
+                return reply
+    except TimeoutError:
+        raise RequestTimeout(f"no reply to {msg_type} within {timeout:g} s") from None
+
+
+class Pulse:
+    """Whether a kernel beats. Use as an async context manager.
+
+    Arguments:
+        info: where the kernel is.
+
+    Attributes:
+        info: as given.
+    """
+
+    def __init__(self, info: ConnectionInfo) -> None:
+        self.info = info
+        self._monitor: HeartbeatMonitor | None = None
+        self._stack = AsyncExitStack()
+
+    @property
+    def is_beating(self) -> bool | None:
+        """As far as it is known; None where the wire does not tell, or not yet."""
+        return self._monitor and self._monitor.is_beating
+
+    async def open(self) -> None:
+        """Begin to watch.
+
+        Raises:
+            ConfigurationError: the connection cannot be used.
+            ConnectionLost: the wire cannot be opened.
+        """
+        backend = registry.load(self.info.transport)
+        identity = Session.of(self.info).session_id.encode("ascii")
+        async with AsyncExitStack() as stack:
+            end = await backend.connect(self.info, identity=identity, channels={Channel.HEARTBEAT})
+            await stack.enter_async_context(end)
+            self._monitor = await stack.enter_async_context(HeartbeatMonitor(end.heartbeat))
+            self._stack = stack.pop_all()
+
+    async def aclose(self) -> None:
+        """Watch no more."""
+        await self._stack.aclose()

@@ -1,0 +1,292 @@
+"""Sends requests, and brings each of them what comes back for it; ends those for which nothing will.
+
+What may happen to a request is told by its type (:mod:`kernelwire.requests`); when it happens is known here: the
+channels, the heartbeat, another kernel in the place of the one that answered, and silence.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Final, ParamSpec, Self
+
+from kernelwire.channels import Channel
+from kernelwire.ends import ClientEnd
+from kernelwire.errors import (
+    ChannelClosed,
+    GapNotice,
+    InvalidMessage,
+    KernelDied,
+    KernelRestarted,
+    KernelwireError,
+    LocalError,
+    MessageTooLarge,
+)
+from kernelwire.execution import END_OF_INPUT, Execution
+from kernelwire.heartbeat import HeartbeatMonitor
+from kernelwire.message_channel import MessageChannel, MessageReceiver
+from kernelwire.messages import Message
+from kernelwire.requests import PlainRequest, Probe, Request
+from kernelwire.session import Session
+
+_log = logging.getLogger(__name__)
+P = ParamSpec("P")
+
+SILENCE: Final = 1.0
+"""Seconds without anything for a request that is half done, after which the kernel is asked about it."""
+
+WIND_UP: Final = 1.0
+"""Seconds that the other channels get to bring what they hold, once one of them has ended."""
+
+_GONE: Final = 100
+
+
+class Router:
+    """Reads all channels of a client's end. Use as an async context manager; the end is the caller's to close.
+
+    Arguments:
+        end: the kernel's channels.
+        session: verifies and signs.
+        time_to_dead: seconds without a sign of life after which a kernel that gave one counts as dead.
+
+    Attributes:
+        monitor: watches the heartbeat.
+    """
+
+    def __init__(self, end: ClientEnd, session: Session, *, time_to_dead: float) -> None:
+        self.monitor = HeartbeatMonitor(end.heartbeat, time_to_dead=time_to_dead, on_change=self._on_heartbeat)
+        self._end = end
+        self._session = session
+        self._time_to_dead = time_to_dead
+        self._channels = {
+            Channel.SHELL: MessageChannel(end.shell, session),
+            Channel.CONTROL: MessageChannel(end.control, session),
+        }
+        self._stdin = MessageChannel(end.stdin, session)
+        self._iopub = MessageReceiver(end.iopub, session)
+        self._requests: dict[str, Request] = {}
+        self._sending: dict[str, asyncio.Timeout] = {}
+        self._starting: dict[str, asyncio.Task[None]] = {}
+        self._watching: dict[str, asyncio.TimerHandle] = {}
+        self._routes: list[asyncio.Task[None]] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._kernel_session: str | None = None
+        self._gone: deque[str] = deque(maxlen=_GONE)  # sessions of kernels before this one: what is late may come
+        self._last_heard: float | None = None
+        self._broken: KernelwireError | None = None
+
+    @property
+    def pending(self) -> int:
+        """How many requests are under way."""
+        return len(self._requests)
+
+    async def __aenter__(self) -> Self:
+        self._routes = [
+            *(self._spawn(self._route_replies, channel) for channel in self._channels.values()),
+            self._spawn(self._route_input),
+            self._spawn(self._route_iopub),
+        ]
+        await self.monitor.__aenter__()
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None:
+        # All of this first, so that nothing stays if the waiting is cancelled.
+        for task in self._tasks:
+            task.cancel()
+        self._broken = ChannelClosed("the client was closed")
+        self._fail_all(self._broken)  # other tasks may still wait for replies
+        try:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+        finally:
+            await self.monitor.__aexit__()
+
+    async def ask(self, request: PlainRequest, timeout: float | None) -> Message:
+        """Send a request and wait for its reply.
+
+        Raises:
+            TimeoutError: no reply in time.
+            RequestFailed: none will come; the type says why.
+            InvalidMessage, MessageTooLarge: the request cannot be sent.
+            ChannelClosed, EndOfChannel, ConnectionLost, WrongLoop: as the channels.
+        """
+        self._check_connected()
+        msg_id = request.message.msg_id
+        self._requests[msg_id] = request
+        try:
+            async with asyncio.timeout(timeout) as limit:
+                self._sending[msg_id] = limit
+                await self._channels[request.channel].send(request.message)
+                return await request.reply
+        except TimeoutError:
+            if request.reply.done() and not request.reply.cancelled():  # it failed, or came in the nick of time
+                return request.reply.result()
+            raise
+        finally:
+            self._forget(request)
+            self._sending.pop(msg_id, None)
+
+    def start(self, execution: Execution) -> None:
+        """Have an execution sent, as soon as its output can be heard.
+
+        Raises:
+            ChannelClosed, EndOfChannel, ConnectionLost: the connection has ended.
+        """
+        self._check_connected()
+        msg_id = execution.message.msg_id
+        self._requests[msg_id] = execution
+        # A task, so that a kernel that dies meanwhile ends the wait, and a cancelled reader may read on later.
+        task = self._spawn(self._send_execution, execution)
+        self._starting[msg_id] = task
+        task.add_done_callback(lambda _: self._starting.pop(msg_id, None))
+
+    async def _send_execution(self, execution: Execution) -> None:
+        try:
+            # Known before asked, so that no output of it can be missed.
+            await self._end.iopub.ready()
+            await self._channels[execution.channel].send(execution.message)
+        except LocalError as error:  # the request's own fault, or the client closes; no other request is concerned
+            self._end_request(execution, error)
+
+    async def _route_replies(self, channel: MessageChannel) -> None:
+        while True:
+            reply = await channel.receive()
+            request = self._hear(reply)
+            if request is not None:
+                request.on_reply(reply)
+                self._settle(request)
+            del reply, request  # as on iopub
+
+    async def _route_iopub(self) -> None:
+        while True:
+            try:
+                message, wire = await self._iopub.receive_from()
+            except GapNotice as notice:
+                for each in self._requests.values():
+                    each.on_gap(notice.again())
+                continue
+            request = self._hear(message)
+            if request is not None:
+                request.on_output(message, wire.size)
+                self._settle(request)
+            del message, wire, request  # perhaps large, and the next may be long in coming
+
+    async def _route_input(self) -> None:
+        while True:
+            question = await self._stdin.receive()
+            request = self._hear(question)
+            if question.msg_type == "input_request" and isinstance(request, Execution) and request.input_hook:
+                self._spawn(self._answer, request, question)
+
+    async def _answer(self, execution: Execution, question: Message) -> None:
+        value = await execution.answer(question)
+        try:
+            await self._stdin.send(self._session.message("input_reply", {"value": value}, parent=question))
+        except (InvalidMessage, MessageTooLarge):
+            _log.exception("the input hook's answer cannot be sent")
+            value = END_OF_INPUT
+            await self._stdin.send(self._session.message("input_reply", {"value": value}, parent=question))
+
+    def _hear(self, message: Message) -> Request | None:
+        """Note a sign of life; return the request that a message belongs to."""
+        self._last_heard = asyncio.get_running_loop().time()
+        request = self._requests.get(message.parent_id)
+        kernel_session = _kernel_session(message)
+        if kernel_session is not None and kernel_session not in self._gone:
+            if kernel_session != self._kernel_session:
+                self._on_new_kernel(kernel_session)
+            if request is not None:
+                request.kernel_session = kernel_session
+        return request
+
+    def _on_new_kernel(self, kernel_session: str) -> None:
+        gone, self._kernel_session = self._kernel_session, kernel_session
+        if gone is None:
+            return
+        self._gone.append(gone)
+        for request in [each for each in self._requests.values() if each.kernel_session == gone]:
+            self._end_request(request, KernelRestarted("another kernel has taken the place of the one at work on it"))
+
+    def _settle(self, request: Request) -> None:
+        msg_id = request.message.msg_id
+        watching = self._watching.pop(msg_id, None)
+        if watching is not None:
+            watching.cancel()
+        if request.done:
+            self._forget(request)
+        elif request.half_done and not isinstance(request, Probe):
+            loop = asyncio.get_running_loop()
+            self._watching[msg_id] = loop.call_later(SILENCE, self._probe, request)
+
+    def _probe(self, suspect: Request) -> None:
+        del self._watching[suspect.message.msg_id]
+        message = self._session.message("kernel_info_request")
+        probe = Probe(message, suspect.channel, [suspect], self._end_request)
+        self._requests[message.msg_id] = probe
+        self._spawn(self._channels[probe.channel].send, message)
+
+    def _end_request(self, request: Request, error: KernelwireError) -> None:
+        self._forget(request)
+        request.fail(error)
+
+    def _forget(self, request: Request) -> None:
+        msg_id = request.message.msg_id
+        self._requests.pop(msg_id, None)
+        watching = self._watching.pop(msg_id, None)
+        if watching is not None:
+            watching.cancel()
+
+    def _on_heartbeat(self, beating: bool, since: float) -> None:
+        now = asyncio.get_running_loop().time()
+        if beating:
+            self._last_heard = now
+        # One that was never heard may still be starting. One that was heard since the beat that it missed is alive: it
+        # may have come back meanwhile, and a bridge holds beats back until it knows that.
+        elif self._last_heard is not None and now - self._last_heard >= self._time_to_dead:
+            self._fail_all(KernelDied(f"the kernel has not answered its heartbeat for {since:.1f} s"))
+
+    async def _wind_up(self, error: KernelwireError) -> None:
+        # What the other channels hold came before the end: replies, and output of what ran.
+        await asyncio.wait(self._routes, timeout=WIND_UP)
+        self._fail_all(error)
+
+    def _fail_all(self, error: KernelwireError) -> None:
+        for starting in self._starting.values():
+            starting.cancel()  # or the next kernel would run what this one is said to have died over
+        for request in list(self._requests.values()):
+            self._end_request(request, error.again())
+        for limit in self._sending.values():
+            # A wire that is full makes senders wait; nobody would take what they have.
+            if not limit.expired():
+                limit.reschedule(asyncio.get_running_loop().time())
+
+    def _check_connected(self) -> None:
+        if self._broken is not None:
+            raise self._broken.again()
+
+    def _spawn(self, work: Callable[P, Awaitable[None]], *args: P.args, **kwargs: P.kwargs) -> asyncio.Task[None]:
+        async def run() -> None:
+            try:
+                # Made here: a task that is cancelled before its first step never comes to this.
+                await work(*args, **kwargs)
+            except KernelwireError as error:
+                # A channel ended for good: no reply will come to anything that is asked from now on.
+                if self._broken is None:
+                    self._broken = error
+                    self._spawn(self._wind_up, error)
+
+        task = asyncio.create_task(run(), name="kernelwire client")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+
+def _kernel_session(message: Message) -> str | None:
+    """The session of the kernel that sent a message, if it tells.
+
+    Some kernels repeat the session of the request instead of naming their own. A welcome is the transport's, not the
+    kernel's, and has no parent.
+    """
+    session = message.header.get("session")
+    if message.msg_type == "iopub_welcome" or not session or session == message.parent_header.get("session"):
+        return None
+    return str(session)

@@ -1,0 +1,183 @@
+"""What ends a request that gets no reply: another kernel, dropped output, a dropped reply. The rest of the router is
+tested through the client.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from kernelwire import router
+from kernelwire.client import KernelClient
+from kernelwire.connection import ConnectionInfo
+from kernelwire.errors import Incomplete, KernelRestarted, NoReply
+from kernelwire.execution import ExecuteResult, Execution
+from kernelwire.messages import Message
+from kernelwire.session import Session
+from kernelwire_inprocess import InProcessBackend
+
+from ._raw_kernel import RawKernel, nothing_is_left_of_requests, settle
+
+
+@pytest.fixture
+async def info() -> ConnectionInfo:
+    return InProcessBackend({}).prepare(ConnectionInfo(transport="inprocess", key=b"a key for these tests"))
+
+
+@pytest.fixture
+async def backend() -> InProcessBackend:
+    return InProcessBackend({})
+
+
+@pytest.fixture
+async def kernel(backend: InProcessBackend, info: ConnectionInfo) -> AsyncIterator[RawKernel]:
+    async with await backend.serve(info) as end:
+        yield RawKernel(end, info)
+
+
+@pytest.fixture
+async def client(backend: InProcessBackend, info: ConnectionInfo, kernel: RawKernel) -> AsyncIterator[KernelClient]:
+    session = Session.of(info)
+    end = await backend.connect(info, identity=session.session_id.encode())
+    async with KernelClient(end, session, time_to_dead=60) as client:
+        yield client
+        await settle()
+        assert nothing_is_left_of_requests(client)
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A router that asks after a request at once."""
+    monkeypatch.setattr(router, "SILENCE", 0.0)
+
+
+def started(execution: Execution) -> "asyncio.Task[ExecuteResult]":
+    async def run() -> ExecuteResult:
+        return await execution
+
+    return asyncio.create_task(run())
+
+
+async def restarted(kernel: RawKernel, info: ConnectionInfo) -> None:
+    """Another kernel takes the place of this one, and says so as ipykernel does."""
+    kernel.session = Session.of(info)
+    other = RawKernel(kernel.end, info)
+    kernel.session = other.session
+    await other._iopub.send(other.session.message("status", {"execution_state": "starting"}))
+
+
+async def test_a_new_kernel_ends_what_the_old_one_was_at(
+    client: KernelClient, kernel: RawKernel, info: ConnectionInfo
+) -> None:
+    running = started(client.execute("for ever"))
+    request = await kernel.asked("execute_request")
+    await kernel.publish(request, "status", execution_state="busy")
+    await settle()
+    await restarted(kernel, info)
+    with pytest.raises(KernelRestarted):
+        await running
+
+
+async def test_what_no_kernel_has_begun_is_left_to_the_new_one(
+    client: KernelClient, kernel: RawKernel, info: ConnectionInfo
+) -> None:
+    asking = asyncio.create_task(client.kernel_info())
+    first = await kernel.asked("kernel_info_request")
+    await kernel.reply(first)
+    await asking
+    waiting = started(client.execute("queued"))
+    request = await kernel.asked("execute_request")
+    await restarted(kernel, info)
+    await settle()
+    assert not waiting.done()
+    other = RawKernel(kernel.end, info)
+    other._peers = kernel._peers
+    await other.reply(request)
+    await other.idle(request)
+    assert (await waiting).status == "ok"
+
+
+async def test_what_the_old_kernel_said_last_may_come_after_the_new_one(
+    client: KernelClient, kernel: RawKernel, info: ConnectionInfo
+) -> None:
+    old = kernel.session
+    asking = asyncio.create_task(client.kernel_info())
+    await kernel.reply(await kernel.asked())
+    await asking
+    late = asyncio.create_task(client.kernel_info())
+    late_request = await kernel.asked()
+    await restarted(kernel, info)
+    await settle()
+    new, kernel.session = kernel.session, old
+    running = started(client.execute("on the new one"))
+    request = await kernel.asked("execute_request")
+    kernel.session = new
+    on_new = RawKernel(kernel.end, info)
+    on_new.session, on_new._peers = new, kernel._peers
+    await kernel._iopub.send(new.message("status", {"execution_state": "busy"}, parent=request))
+    await settle()
+    reply = old.message("kernel_info_reply", {"status": "ok"}, parent=late_request)
+    await kernel.shell.send(reply, kernel._peers[late_request.msg_id])
+    await late
+    assert not running.done()
+    await kernel.shell.send(
+        new.message("execute_reply", {"status": "ok"}, parent=request), kernel._peers[request.msg_id]
+    )
+    await kernel._iopub.send(new.message("status", {"execution_state": "idle"}, parent=request))
+    assert (await running).status == "ok"
+
+
+async def test_a_kernel_that_repeats_the_requests_session_is_always_the_same(
+    client: KernelClient, kernel: RawKernel
+) -> None:
+    running = started(client.execute("slow"))
+    request = await kernel.asked("execute_request")
+    for session in (request.header["session"], "another client's"):
+        parent = Message({**request.header, "session": session})
+        status = kernel.session.message("status", {"execution_state": "busy"}, parent=parent)
+        await kernel._iopub.send(Message({**status.header, "session": session}, parent.header, {}, status.content))
+    await settle()
+    assert not running.done()
+    await kernel.reply(request)
+    await kernel.idle(request)
+    await running
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_output_that_was_dropped_is_noticed(client: KernelClient, kernel: RawKernel) -> None:
+    running = started(client.execute("print('lost')"))
+    request = await kernel.asked("execute_request")
+    await kernel.publish(request, "stream", name="stdout", text="heard")
+    await kernel.reply(request, execution_count=7)
+    probe = await kernel.asked("kernel_info_request")
+    await kernel.reply(probe)
+    await kernel.idle(probe)
+    with pytest.raises(Incomplete) as raised:
+        await running
+    assert raised.value.result.text == "heard"
+    assert raised.value.result.execution_count == 7
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_reply_that_never_came_is_noticed(client: KernelClient, kernel: RawKernel) -> None:
+    asking = asyncio.create_task(client.complete("x"))
+    request = await kernel.asked("complete_request")
+    await kernel.idle(request)
+    probe = await kernel.asked("kernel_info_request")
+    await kernel.idle(probe)
+    await kernel.reply(probe)
+    with pytest.raises(NoReply):
+        await asking
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_what_comes_late_is_no_loss(client: KernelClient, kernel: RawKernel) -> None:
+    running = started(client.execute("print('late')"))
+    request = await kernel.asked("execute_request")
+    await kernel.reply(request)
+    probe = await kernel.asked("kernel_info_request")
+    await kernel.publish(request, "stream", name="stdout", text="late")
+    await kernel.idle(request)
+    assert (await running).text == "late"
+    await kernel.reply(probe)
+    await kernel.idle(probe)
