@@ -2,12 +2,13 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from kernelwire import connection_file, registry
 from kernelwire.channels import Channel
+from kernelwire.comms import Comm, OnOpen
 from kernelwire.connection import ConnectionInfo
 from kernelwire.ends import ClientEnd
 from kernelwire.errors import InvalidMessage, KernelDied, KernelRestarted, NotSupported, RequestTimeout
@@ -17,6 +18,9 @@ from kernelwire.messages import Message
 from kernelwire.requests import FlushRequest, PlainRequest
 from kernelwire.router import Router
 from kernelwire.session import Session
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 TIME_TO_DEAD: Final = 5.0
 """Seconds without a heartbeat, after there was one, that end the requests under way."""
@@ -235,6 +239,17 @@ class KernelClient:
         }
         header: dict[str, Any] = {} if subshell_id is None else {"subshell_id": subshell_id}
         return Execution(self.session.message("execute_request", content, **header), self._router.start, hook)
+
+    async def open_comm(
+        self, target_name: str, data: Mapping[str, Any] | None = None, *, buffers: "Sequence[Buffer]" = ()
+    ) -> Comm:
+        """Open a comm to a target in the kernel. A kernel that has no such target closes it at once."""
+        await self.end.iopub.ready()
+        return await self._router.comms.open(target_name, data, buffers)
+
+    def on_comm(self, target_name: str, on_open: OnOpen | None) -> None:
+        """Take the comms that the kernel opens for a target: `on_open` is called with each; None ends that."""
+        self._router.comms.expect(target_name, on_open)
 
     async def _ask(self, request: PlainRequest, timeout: float | None) -> Message:
         try:

@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 from kernelwire.errors import EndOfChannel, GapNotice, Incomplete, KernelwireError
 from kernelwire.inbox import GAP_LIMIT, Inbox
 from kernelwire.messages import Message
+from kernelwire.outputs import Output, fold_all
 from kernelwire.requests import Request
 
 _log = logging.getLogger(__name__)
@@ -62,6 +63,11 @@ class ExecuteResult:
             if message.msg_type == "execute_result":
                 return dict(message.content.get("data") or {})
         return None
+
+    @property
+    def cell_outputs(self) -> tuple[Output, ...]:
+        """The outputs as a notebook keeps them, with updates and clearing done."""
+        return fold_all(self.outputs)
 
     @property
     def execution_count(self) -> int | None:

@@ -1,14 +1,20 @@
-"""Output messages as a notebook keeps them: pure.
+"""Output messages folded into the outputs of a cell, as a notebook keeps them: pure.
 
 Source: the notebook format, https://nbformat.readthedocs.io/en/stable/format_description.html, section "Code cell
-outputs".
+outputs"; "Messaging in Jupyter", messages on iopub: update_display_data, clear_output.
 """
 
-from typing import Any
+import functools
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 from kernelwire.messages import Message
 
-_FIELDS: dict[str, tuple[str, ...]] = {
+Output = Mapping[str, Any]
+"""One output of a code cell: ``output_type`` and the fields that belong to it. Not to be changed: it is shared."""
+
+_FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     "stream": ("name", "text"),
     "display_data": ("data", "metadata"),
     "execute_result": ("data", "metadata", "execution_count"),
@@ -16,9 +22,78 @@ _FIELDS: dict[str, tuple[str, ...]] = {
 }
 
 
-def to_output(message: Message) -> dict[str, Any] | None:
-    """The output of a code cell that a message stands for; None if it stands for none."""
+@dataclass(frozen=True)
+class Outputs:
+    """The outputs of a cell so far.
+
+    Attributes:
+        items: in the order of their first appearance.
+        display_ids: the display id of each, or None.
+        clears_next: whether the next output takes the place of all of them (``clear_output(wait=True)``).
+    """
+
+    items: tuple[Output, ...] = ()
+    display_ids: tuple[str | None, ...] = ()
+    clears_next: bool = False
+
+
+def fold(outputs: Outputs, message: Message) -> Outputs:
+    """The outputs after one more message.
+
+    Text on one stream continues the output before it, if that is of the same stream. An update changes every display
+    of its id, wherever it stands. Messages that are no output change nothing.
+    """
+    if message.msg_type == "clear_output":
+        return replace(outputs, clears_next=True) if message.content.get("wait") else Outputs()
+    if message.msg_type == "update_display_data":
+        return _updated(outputs, message)
+    output = to_output(message)
+    if output is None:
+        return outputs
+    if outputs.clears_next:
+        outputs = Outputs()
+    if outputs.items and _continues(outputs.items[-1], output):
+        last = outputs.items[-1]
+        joined = {**last, "text": last["text"] + output["text"]}
+        return replace(outputs, items=(*outputs.items[:-1], joined))
+    return Outputs((*outputs.items, output), (*outputs.display_ids, _display_id(message)))
+
+
+def fold_all(messages: Iterable[Message]) -> tuple[Output, ...]:
+    """The outputs after all the messages of an execution."""
+    return functools.reduce(fold, messages, Outputs()).items
+
+
+def to_output(message: Message) -> Output | None:
+    """The output that a message stands for by itself; None if it stands for none."""
     fields = _FIELDS.get(message.msg_type)
     if fields is None:
         return None
     return {"output_type": message.msg_type} | {name: message.content.get(name) for name in fields}
+
+
+def _updated(outputs: Outputs, message: Message) -> Outputs:
+    display_id = _display_id(message)
+    if display_id is None:
+        return outputs
+    new = {"data": message.content.get("data"), "metadata": message.content.get("metadata")}
+    items = tuple(
+        {**item, **new} if each == display_id else item
+        for item, each in zip(outputs.items, outputs.display_ids, strict=True)
+    )
+    return replace(outputs, items=items)
+
+
+def _continues(last: Output, output: Output) -> bool:
+    return (
+        last["output_type"] == output["output_type"] == "stream"
+        and last["name"] == output["name"]
+        and isinstance(last["text"], str)
+        and isinstance(output["text"], str)
+    )
+
+
+def _display_id(message: Message) -> str | None:
+    transient = message.content.get("transient")
+    display_id = transient.get("display_id") if isinstance(transient, Mapping) else None
+    return display_id if isinstance(display_id, str) else None

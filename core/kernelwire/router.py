@@ -7,10 +7,11 @@ channels, the heartbeat, another kernel in the place of the one that answered, a
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
-from typing import Final, ParamSpec, Self
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, Self
 
 from kernelwire.channels import Channel
+from kernelwire.comms import COMM_TYPES, Comms
 from kernelwire.ends import ClientEnd
 from kernelwire.errors import (
     ChannelClosed,
@@ -28,6 +29,9 @@ from kernelwire.message_channel import MessageChannel, MessageReceiver
 from kernelwire.messages import Message
 from kernelwire.requests import PlainRequest, Probe, Request
 from kernelwire.session import Session
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 _log = logging.getLogger(__name__)
 P = ParamSpec("P")
@@ -51,10 +55,12 @@ class Router:
 
     Attributes:
         monitor: watches the heartbeat.
+        comms: the comms of this client.
     """
 
     def __init__(self, end: ClientEnd, session: Session, *, time_to_dead: float) -> None:
         self.monitor = HeartbeatMonitor(end.heartbeat, time_to_dead=time_to_dead, on_change=self._on_heartbeat)
+        self.comms = Comms(self._send_comm)
         self._end = end
         self._session = session
         self._time_to_dead = time_to_dead
@@ -147,6 +153,11 @@ class Router:
         except LocalError as error:  # the request's own fault, or the client closes; no other request is concerned
             self._end_request(execution, error)
 
+    async def _send_comm(self, msg_type: str, content: Mapping[str, Any], buffers: "Sequence[Buffer]") -> None:
+        self._check_connected()
+        message = self._session.message(msg_type, content, buffers=buffers)
+        await self._channels[Channel.SHELL].send(message)
+
     async def _route_replies(self, channel: MessageChannel) -> None:
         while True:
             reply = await channel.receive()
@@ -168,6 +179,8 @@ class Router:
             if request is not None:
                 request.on_output(message, wire.size)
                 self._settle(request)
+            if message.msg_type in COMM_TYPES:
+                self.comms.on_message(message, wire.size)
             del message, wire, request  # perhaps large, and the next may be long in coming
 
     async def _route_input(self) -> None:
@@ -254,6 +267,7 @@ class Router:
             starting.cancel()  # or the next kernel would run what this one is said to have died over
         for request in list(self._requests.values()):
             self._end_request(request, error.again())
+        self.comms.end(error)
         for limit in self._sending.values():
             # A wire that is full makes senders wait; nobody would take what they have.
             if not limit.expired():

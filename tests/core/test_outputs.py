@@ -1,11 +1,15 @@
 """Output messages as a notebook keeps them."""
 
+import copy
+import itertools
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kernelwire.messages import Message
-from kernelwire.outputs import to_output
+from kernelwire.outputs import Outputs, fold, fold_all, to_output
 
 
 @pytest.mark.parametrize(
@@ -42,3 +46,79 @@ def test_outputs(msg_type: str, content: dict[str, Any], output: dict[str, Any])
 @pytest.mark.parametrize("msg_type", ["status", "execute_input", "execute_reply", "clear_output", "comm_msg", ""])
 def test_what_is_no_output(msg_type: str) -> None:
     assert to_output(Message({"msg_type": msg_type}, content={"text": "a"})) is None
+
+
+def stream(text: str, name: str = "stdout") -> Message:
+    return Message({"msg_type": "stream"}, content={"name": name, "text": text})
+
+
+def display(text: str, display_id: str | None = None, msg_type: str = "display_data") -> Message:
+    transient = {} if display_id is None else {"display_id": display_id}
+    return Message(
+        {"msg_type": msg_type}, content={"data": {"text/plain": text}, "metadata": {}, "transient": transient}
+    )
+
+
+def clear(*, wait: bool) -> Message:
+    return Message({"msg_type": "clear_output"}, content={"wait": wait})
+
+
+def texts(*messages: Message) -> list[str]:
+    return [item.get("text") or item["data"]["text/plain"] for item in fold_all(messages)]
+
+
+def test_text_of_one_stream_is_one_output_until_something_else_comes() -> None:
+    assert texts(stream("a"), stream("b"), stream("c", "stderr"), stream("d"), display("e"), stream("f")) == [
+        "ab",
+        "c",
+        "d",
+        "e",
+        "f",
+    ]
+
+
+def test_an_update_changes_every_display_of_its_id() -> None:
+    before = [display("1", "x"), stream("between"), display("2", "x"), display("3", "y")]
+    assert texts(*before, display("new", "x", "update_display_data")) == ["new", "between", "new", "3"]
+    assert texts(*before, display("new", "unknown", "update_display_data")) == ["1", "between", "2", "3"]
+    assert texts(*before, display("new", None, "update_display_data")) == ["1", "between", "2", "3"]
+
+
+def test_clearing_is_at_once_or_with_the_next_output() -> None:
+    assert texts(stream("a"), clear(wait=False)) == []
+    assert texts(stream("a"), clear(wait=True)) == ["a"]
+    assert texts(stream("a"), clear(wait=True), stream("b")) == ["b"]
+    assert texts(stream("a"), clear(wait=True), clear(wait=False), stream("b"), stream("c")) == ["bc"]
+
+
+def test_what_was_cleared_is_not_updated() -> None:
+    assert texts(display("a", "x"), clear(wait=False), display("b", "x", "update_display_data")) == []
+
+
+messages = st.one_of(
+    st.builds(stream, st.text(max_size=3), st.sampled_from(["stdout", "stderr"])),
+    st.builds(display, st.text(max_size=3), st.sampled_from([None, "x", "y"])),
+    st.builds(display, st.text(max_size=3), st.sampled_from(["x", "y"]), st.just("update_display_data")),
+    st.builds(clear, wait=st.booleans()),
+    st.just(Message({"msg_type": "status"}, content={"execution_state": "busy"})),
+    st.builds(lambda content: Message({"msg_type": "stream"}, content=content), st.dictionaries(st.text(), st.none())),
+)
+
+
+@given(st.lists(messages))
+def test_folding_never_changes_what_it_was_given(sequence: list[Message]) -> None:
+    outputs = Outputs()
+    for message in sequence:
+        before, kept = outputs, copy.deepcopy(outputs.items)
+        outputs = fold(before, message)
+        assert before.items == kept
+        assert len(outputs.items) == len(outputs.display_ids)
+    assert outputs.items == fold_all(sequence)
+    for one, other in itertools.pairwise(outputs.items):
+        # Neighbours of one stream were joined; what is no text is left as it came.
+        assert not (
+            one["output_type"] == other["output_type"] == "stream"
+            and one["name"] == other["name"]
+            and isinstance(one["text"], str)
+            and isinstance(other["text"], str)
+        )

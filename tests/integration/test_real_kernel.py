@@ -11,7 +11,7 @@ from kernelwire import registry
 from kernelwire.channels import Channel
 from kernelwire.client import KernelClient, connect
 from kernelwire.connection import ConnectionInfo
-from kernelwire.errors import ChannelClosed, KernelDied
+from kernelwire.errors import ChannelClosed, EndOfChannel, KernelDied
 from kernelwire.execution import ExecuteResult, Execution, InputRequest
 from kernelwire.messages import WireMessage
 from kernelwire.session import Session
@@ -284,6 +284,38 @@ async def test_a_subshell_works_beside_the_main_one(client: KernelClient) -> Non
     assert (await waiting).text == "done\n"
     await client.delete_subshell(subshell)
     assert subshell not in await client.list_subshells()
+
+
+ECHO_COMM = """
+from comm import get_comm_manager
+
+def open_echo(comm, opened):
+    comm.on_msg(lambda message: comm.send(message["content"]["data"], buffers=message["buffers"]))
+
+get_comm_manager().register_target("echo", open_echo)
+"""
+
+
+async def test_a_comm_with_buffers(client: KernelClient) -> None:
+    assert (await client.execute(ECHO_COMM)).status == "ok"
+    async with await client.open_comm("echo") as comm:
+        await comm.send({"n": 1}, [b"first", bytes(100_000)])
+        echoed = await comm.receive()
+        assert echoed.content["data"] == {"n": 1}
+        assert [bytes(buffer) for buffer in echoed.buffers] == [b"first", bytes(100_000)]
+        assert comm.comm_id in (await client.comm_info("echo")).content["comms"]
+    nobody = await client.open_comm("nobody")
+    with pytest.raises(EndOfChannel):
+        await nobody.receive()
+
+
+async def test_displays_are_updated_and_cleared(client: KernelClient) -> None:
+    result = await client.execute(
+        "from IPython.display import clear_output, display\n"
+        "print('gone')\nclear_output()\nshown = display('old', display_id=True)\nshown.update('new')"
+    )
+    (output,) = result.cell_outputs
+    assert output["data"]["text/plain"] == "'new'"
 
 
 async def _result(execution: Execution) -> ExecuteResult:

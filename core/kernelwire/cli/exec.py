@@ -17,8 +17,6 @@ from kernelwire.cli.terminal import Printer, read_line
 from kernelwire.client import KernelClient, connect
 from kernelwire.errors import ConfigurationError, GapNotice, KernelwireError, RequestTimeout
 from kernelwire.execution import Execution
-from kernelwire.messages import Message
-from kernelwire.outputs import to_output
 
 HELP: Final = "run code in a kernel that is running"
 
@@ -80,21 +78,18 @@ async def _wait_for_kernel(client: KernelClient, seconds: float) -> None:
 async def _show(execution: Execution, *, as_json: bool) -> str:
     """Print the outputs as they come, or all at the end; return the status."""
     printer = Printer(sys.stdout, sys.stderr)
-    messages: list[Message] = []
     while True:
         try:
             async for message in execution:
-                if as_json:
-                    messages.append(message)
-                else:
+                if not as_json:
                     printer.show(message)
             break
         except GapNotice as notice:
             print(f"kernelwire: {notice}", file=sys.stderr)
     result = await execution
     if as_json:
-        outputs = [output for output in map(to_output, messages) if output is not None]
-        print(json.dumps({"status": result.status, "execution_count": result.execution_count, "outputs": outputs}))
+        report = {"status": result.status, "execution_count": result.execution_count, "outputs": result.cell_outputs}
+        print(json.dumps(report))
     elif result.status == "aborted":
         print("kernelwire: the kernel skipped this request because an earlier one failed", file=sys.stderr)
     elif result.error is not None:
