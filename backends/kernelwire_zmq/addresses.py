@@ -16,7 +16,7 @@ import zmq
 from kernelwire.connection import PORT_FIELDS, ConnectionInfo
 from kernelwire.errors import AddressInUse, InvalidField
 
-_IPC_DIRECTORY: Final = "kernelwire-"
+_IPC_DIRECTORY: Final = "kernelwire-ipc-"
 """Prefix of the private directories that `prepare_ipc` makes, by which `release_ipc` knows them again."""
 
 _FREE_TRIES: Final = 500
@@ -104,11 +104,12 @@ def release_ipc(info: ConnectionInfo) -> None:
     for field in PORT_FIELDS:
         if (port := getattr(info, field)) is not None:
             path = Path(f"{info.ip}-{port}")
-            if _is_socket(path):
+            # One that answers is somebody's who is alive: another kernel's, or this one's still.
+            if _is_socket(path) and not _answers(str(path)):
                 with suppress(OSError):  # gone by now, or not ours to remove
                     path.unlink()
     directory = Path(info.ip).parent
-    if directory.name.startswith(_IPC_DIRECTORY):
+    if directory.name.startswith(_IPC_DIRECTORY) and directory.parent == Path(tempfile.gettempdir()):
         with suppress(OSError):  # gone already, or somebody else keeps files in it
             directory.rmdir()
 

@@ -50,7 +50,7 @@ class ZmqBackend(Backend):
         settings: what may be tuned.
     """
 
-    capabilities = Capabilities(gap_notice=True, beat="kernel", max_message_bytes=MAX_MESSAGE_BYTES)
+    capabilities = Capabilities(beat="kernel", max_message_bytes=MAX_MESSAGE_BYTES)
 
     def __init__(self, settings: ZmqSettings | None = None) -> None:
         self._settings = settings or ZmqSettings()

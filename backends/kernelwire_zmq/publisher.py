@@ -1,6 +1,7 @@
 """The kernel's side of iopub: an XPUB that counts what it must drop, and welcomes its subscribers."""
 
 import asyncio
+from collections import Counter
 from typing import Final
 
 import zmq
@@ -18,7 +19,8 @@ PATIENCE: Final = 1.0
 """Seconds that one full subscriber may hold up the others, once; from then on it loses messages until it reads."""
 
 _SUBSCRIBED: Final = 1
-_MAX_UNWELCOMED: Final = 1000
+_MAX_TOPICS: Final = 1000
+_MAX_TOPIC_BYTES: Final = 1000
 _NODROP: Final = int(zmq.XPUB_NODROP)
 
 
@@ -27,8 +29,8 @@ class Publisher(IOPubPublisher):
     waits a little, then it counts the message as dropped and sends it to all the others.
 
     That puts the full one aside: zmq passes it by from then on, without an error, until it has read half its queue,
-    and does not tell when that is. So with others beside it, every message counts from its first loss on until all
-    subscribers have left. A subscriber that is alone is never put aside, and the count is exact.
+    and does not tell when that is. So every message counts from the first loss on until all subscribers have left.
+    How many there are is not asked: what subscribers say of themselves is not signed.
 
     Arguments:
         socket: a bound XPUB with XPUB_VERBOSER and XPUB_NODROP.
@@ -46,7 +48,7 @@ class Publisher(IOPubPublisher):
         self._max_bytes = max_bytes
         self._patient = True
         self._aside = False
-        self._subscriptions = 0
+        self._subscriptions: Counter[bytes] = Counter()
         self._turn = asyncio.Lock()
         self._unwelcomed: set[bytes] = set()
         self._welcoming: asyncio.Task[None] | None = None
@@ -85,8 +87,6 @@ class Publisher(IOPubPublisher):
         return True
 
     def _send_to_others(self, parts: list[Frame]) -> None:
-        if self._subscriptions < 2:
-            return
         self._aside = True
         self._wire.socket.setsockopt(_NODROP, 0)
         try:
@@ -96,17 +96,19 @@ class Publisher(IOPubPublisher):
 
     def _take_subscription(self) -> None:
         event = self._wire.socket.recv(zmq.NOBLOCK)
-        if not event or event[0] > _SUBSCRIBED:
+        if not event or event[0] > _SUBSCRIBED or len(event) > _MAX_TOPIC_BYTES:
             return
+        topic = event[1:]
         if event[0] != _SUBSCRIBED:
-            self._subscriptions -= 1
-            self._aside = self._aside and self._subscriptions > 0
+            self._subscriptions -= Counter({topic: 1})  # never below zero, whatever is claimed
+            self._aside = self._aside and bool(self._subscriptions)
             return
-        self._subscriptions += 1
+        if topic in self._subscriptions or len(self._subscriptions) < _MAX_TOPICS:
+            self._subscriptions[topic] += 1
         if self.end.audible:
-            self._welcome(event[1:])
-        elif len(self._unwelcomed) < _MAX_UNWELCOMED:
-            self._unwelcomed.add(event[1:])
+            self._welcome(topic)
+        elif len(self._unwelcomed) < _MAX_TOPICS:
+            self._unwelcomed.add(topic)
             if self._welcoming is None:
                 self._welcoming = asyncio.create_task(self._welcome_later(), name="kernelwire iopub welcome")
 

@@ -27,7 +27,7 @@ class Capabilities:
         multi_client: several clients on one kernel, each with its own replies.
         lossless_iopub: a client that reads gets everything, however fast the kernel publishes. False where the wire
             drops when it is full, without a word.
-        gap_notice: what this backend drops, it reports with a GapNotice.
+        gap_notice: whatever this backend drops, at either end, the client learns of by a GapNotice.
         resume: a break of the wire is mended without loss.
         encrypted: every connection is encrypted end to end.
         peer_events: a kernel end learns of clients that come and go.
@@ -108,5 +108,5 @@ def check_identity(identity: bytes) -> None:
     Raises:
         InvalidIdentity: not 1 to :data:`MAX_IDENTITY` bytes, or starting with NUL, which ZeroMQ keeps for itself.
     """
-    if not 0 < len(identity) <= MAX_IDENTITY or identity[0] == 0:
+    if not isinstance(identity, bytes) or not 0 < len(identity) <= MAX_IDENTITY or identity[0] == 0:
         raise InvalidIdentity(f"an identity has 1 to {MAX_IDENTITY} bytes, and the first of them is not NUL")

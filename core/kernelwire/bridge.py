@@ -22,6 +22,7 @@ from kernelwire.errors import (
     ChannelClosed,
     EndOfChannel,
     GapNotice,
+    InvalidField,
     MessageTooLarge,
     NotSupported,
     PeerGone,
@@ -231,7 +232,7 @@ class _Client(NamedTuple):
 
 @asynccontextmanager
 async def open_bridge(
-    far: ConnectionInfo, near: ConnectionInfo, *, time_to_dead: float = TIME_TO_DEAD
+    far: ConnectionInfo, near: ConnectionInfo, *, time_to_dead: float = TIME_TO_DEAD, allow_unsigned: bool = False
 ) -> AsyncIterator[ConnectionInfo]:
     """Serve the kernel at `far` at `near` too, as long as the context lasts; yields `near` with its address complete.
 
@@ -243,13 +244,17 @@ async def open_bridge(
         near: where to serve it: at least a transport, and a key for the clients there. What is missing of its
             address is chosen.
         time_to_dead: see :data:`TIME_TO_DEAD`.
+        allow_unsigned: serve a kernel that has a key without one.
 
     Raises:
+        InvalidField: the near side has no key, and the far side has.
         BridgeLoop: both are the same address.
         ConfigurationError: a transport or a field cannot be used, or the near address is taken.
         NotSupported: the near transport has no kernel end.
         NotServed, ConnectionLost: the far side cannot be opened; or, at the end of the context, it broke.
     """
+    if far.key and not near.key and not allow_unsigned:
+        raise InvalidField("key", "missing on the near side, which would open the kernel to everybody who reaches it")
     if near.address == far.address:
         raise BridgeLoop("both sides of the bridge are the same kernel: give the near side another address")
     far_backend = registry.load(far.transport)

@@ -142,7 +142,8 @@ class IOPubChannel(Receiver):
 class IOPubPublisher(Sender):
     """The kernel's side of iopub: what is sent reaches every client that is ready. ``peer`` is the topic.
 
-    A client that does not read never makes the others wait for long: it loses messages instead, and is told so.
+    A client that does not read never makes the others wait for long: it loses messages instead. Where the backend
+    claims ``gap_notice`` it is told so; elsewhere only :attr:`kernelwire.KernelEnd.dropped` counts them.
     """
 
 

@@ -22,6 +22,9 @@ from kernelwire.session import Session
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
+_BUSY: Final = 1.0
+"""Seconds without an answer on shell after which the kernel may be busy there."""
+
 TIME_TO_DEAD: Final = 5.0
 """Seconds without a heartbeat, after there was one, that end the requests under way."""
 
@@ -112,16 +115,19 @@ class KernelClient:
     async def ready(self, timeout: float | None = None) -> Message:
         """Wait until the kernel answers and what it publishes arrives here; return its kernel_info_reply.
 
-        A kernel that is away may be starting (again), so without a time limit this waits for as long as that takes.
+        A kernel that is away may be starting (again), so without a time limit this waits for as long as that takes. One
+        that is busy on shell is asked on control too.
         """
         try:
             async with asyncio.timeout(timeout):
                 while True:
                     await self.end.iopub.ready()
                     with suppress(KernelDied, KernelRestarted):  # the one before the one that is waited for
-                        return await self.kernel_info()
+                        return await self._first_answer()
         except TimeoutError:
-            raise RequestTimeout(f"the kernel did not answer within {timeout:g} s") from None
+            refused = ", ".join(f"{count} {name}" for name, count in self.session.rejected.items())
+            hint = f"; messages came that were refused ({refused}): is it the right key?" if refused else ""
+            raise RequestTimeout(f"the kernel did not answer within {timeout:g} s{hint}") from None
 
     async def flush(self, timeout: float | None = None) -> None:
         """Wait until everything that the kernel has published for earlier requests of this client is here."""
@@ -216,6 +222,7 @@ class KernelClient:
         stop_on_error: bool = True,
         subshell_id: str | None = None,
         input_hook: InputHook | None = None,
+        keep: bool = True,
     ) -> Execution:
         """Run code: ``async for message in client.execute(...)`` or ``result = await client.execute(...)``.
 
@@ -227,6 +234,8 @@ class KernelClient:
             stop_on_error: an error aborts what is queued behind it.
             subshell_id: the subshell to run it in; None for the main one.
             input_hook: answers input requests of this execution; the client's own if not given.
+            keep: keep the messages that were iterated over for the result. False for output without end: the result
+                then has only what was not iterated over.
         """
         hook = input_hook or self._input_hook
         content = {
@@ -238,7 +247,7 @@ class KernelClient:
             "stop_on_error": stop_on_error,
         }
         header: dict[str, Any] = {} if subshell_id is None else {"subshell_id": subshell_id}
-        return Execution(self.session.message("execute_request", content, **header), self._router.start, hook)
+        return Execution(self.session.message("execute_request", content, **header), self._router, hook, keep=keep)
 
     async def open_comm(
         self, target_name: str, data: Mapping[str, Any] | None = None, *, buffers: "Sequence[Buffer]" = ()
@@ -251,6 +260,20 @@ class KernelClient:
         """Take the comms that the kernel opens for a target: `on_open` is called with each; None ends that."""
         self._router.comms.expect(target_name, on_open)
 
+    async def _first_answer(self) -> Message:
+        answers = {asyncio.create_task(self.kernel_info())}
+        try:
+            done, _ = await asyncio.wait(answers, timeout=_BUSY)
+            if not done:
+                on_control = self.request("kernel_info_request", channel=Channel.CONTROL)
+                answers.add(asyncio.create_task(on_control))
+                done, _ = await asyncio.wait(answers, return_when=asyncio.FIRST_COMPLETED)
+            return done.pop().result()
+        finally:
+            for answer in answers:
+                answer.cancel()
+            await asyncio.gather(*answers, return_exceptions=True)
+
     async def _ask(self, request: PlainRequest, timeout: float | None) -> Message:
         try:
             return await self._router.ask(request, timeout)
@@ -260,7 +283,10 @@ class KernelClient:
 
 @asynccontextmanager
 async def connect(
-    connection: ConnectionInfo | str | os.PathLike[str], *, input_hook: InputHook | None = None
+    connection: ConnectionInfo | str | os.PathLike[str],
+    *,
+    input_hook: InputHook | None = None,
+    time_to_dead: float = TIME_TO_DEAD,
 ) -> AsyncIterator[KernelClient]:
     """A client of the kernel that a connection file describes, over the backend that its ``transport`` names.
 
@@ -268,6 +294,7 @@ async def connect(
         connection: the information itself, or a connection file: a path, a name in Jupyter's runtime directory, or a
             pattern of one (see :func:`kernelwire.connection_file.find`).
         input_hook: as for :class:`KernelClient`.
+        time_to_dead: see :data:`TIME_TO_DEAD`; longer for a kernel that does not beat while it is busy.
 
     Raises:
         ConfigurationError: the file, a field of it, or its transport cannot be used.
@@ -277,7 +304,7 @@ async def connect(
     session = Session.of(connection)
     backend = registry.load(connection.transport)
     end = await backend.connect(connection, identity=session.session_id.encode("ascii"))
-    async with KernelClient(end, session, input_hook=input_hook) as client:
+    async with KernelClient(end, session, input_hook=input_hook, time_to_dead=time_to_dead) as client:
         yield client
 
 

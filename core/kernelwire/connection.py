@@ -77,7 +77,14 @@ class ConnectionInfo:
         for name in ("curve_publickey", "curve_secretkey"):
             if (value := getattr(self, name)) is not None:
                 _check_curve_key(name, value)
+        if known := set(self.extra) & (_names(self) - {"extra"}):
+            raise InvalidField(min(known), "a field of its own, which cannot stand in extra too")
         object.__setattr__(self, "extra", MappingProxyType(dict(self.extra)))
+
+    # A read-only view cannot be pickled or copied by itself, and connection information goes to other processes.
+    def __reduce__(self) -> tuple[Any, ...]:
+        values = {name: getattr(self, name) for name in _names(self)}
+        return _rebuild, (type(self), values | {"extra": dict(self.extra)})
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Self:
@@ -89,8 +96,13 @@ class ConnectionInfo:
             InvalidField: a value of the wrong type or out of range; a port of 0, which asks for a free one and so
                 cannot stand in the file of a kernel that runs.
         """
-        known = {f.name for f in dataclasses.fields(cls)} - {"extra"}
+        if not isinstance(fields, Mapping):
+            raise InvalidField("connection", f"{_kind(fields)} where an object is needed")
+        known = _names(cls) - {"extra"}
         values = {name: value for name, value in fields.items() if name in known}
+        for name in ("curve_publickey", "curve_secretkey"):
+            if name in values and values[name] is None:
+                del values[name]
         for name in ("key", "curve_publickey", "curve_secretkey"):
             if name in values:
                 values[name] = _encoded(name, values[name])
@@ -123,7 +135,7 @@ class ConnectionInfo:
         Raises:
             InvalidField: as for a new one.
         """
-        known = {f.name for f in dataclasses.fields(self)}
+        known = _names(self)
         extra = changes.pop("extra", self.extra)
         extra = dict(extra) | {k: v for k, v in changes.items() if k not in known}
         return dataclasses.replace(self, **{k: v for k, v in changes.items() if k in known}, extra=extra)
@@ -152,6 +164,14 @@ class ConnectionInfo:
         return (self.transport, self.ip, hashlib.sha256(others).hexdigest())
 
 
+def _names(kind: type[ConnectionInfo] | ConnectionInfo) -> set[str]:
+    return {field.name for field in dataclasses.fields(kind)}
+
+
+def _rebuild(kind: type[ConnectionInfo], values: dict[str, Any]) -> ConnectionInfo:
+    return kind(**values)
+
+
 def new_key() -> bytes:
     """A fresh key for a kernel: 32 hexadecimal digits, of 128 random bits."""
     return secrets.token_hex(16).encode("ascii")
@@ -174,13 +194,16 @@ def _check_text(name: str, value: object) -> None:
         raise InvalidField(name, f"{_kind(value) if value != '' else 'empty text'} where text is needed")
     if "\0" in value:
         raise InvalidField(name, "a NUL character in it")
+    _encoded(name, value)
 
 
 def _check_port(name: str, value: object) -> None:
     if not isinstance(value, int) or isinstance(value, bool):
         raise InvalidField(name, f"{_kind(value)} where a number from 1 to 65535 is needed")
     if value == 0:
-        raise InvalidField(name, "0 asks for a free port; leave it out and let the backend choose one")
+        raise InvalidField(
+            name, "0 is no port; a kernel's file has the number that it got, and one that is left out is chosen"
+        )
     if not 1 <= value <= 65535:
         raise InvalidField(name, f"{value} is no port; a number from 1 to 65535 is needed")
 

@@ -177,9 +177,10 @@ def find(name: str | os.PathLike[str] | None = None) -> Path:
     """The connection file that `name` means; of several, the one modified last.
 
     Arguments:
-        name: one of these, the first that fits: the path of a file, as it stands; the name of a file in the runtime
-            directory; a glob pattern, or a part of a name (of ``kernel-*.json`` before any other), in the current
-            and in the runtime directory. None means the newest ``kernel-*.json`` in the runtime directory.
+        name: one of these, the first that fits: a path with a directory in it, or of a file, as it stands; the name
+            of a file in the runtime directory; a glob pattern, or a part of a name (of ``kernel-*.json`` before
+            any other), in the current and in the runtime directory. None means the newest ``kernel-*.json`` in the
+            runtime directory.
 
     Raises:
         ConnectionFileNotFound: no such file; the text says where it looked and what is there.
@@ -194,6 +195,8 @@ def find(name: str | os.PathLike[str] | None = None) -> Path:
         if _modified(directories[1] / wanted) is not None:
             return directories[1] / wanted
         is_pattern = any(character in wanted for character in "*?[")
+        if not is_pattern and os.path.dirname(wanted):  # noqa: PTH120 - "" for a bare name, where pathlib has "."
+            return Path(wanted)  # reading it says what is wrong with it
         patterns = [wanted] if is_pattern else [f"kernel-*{wanted}*.json", f"*{wanted}*"]
     for pattern in patterns:
         if found := _newest(directories, pattern):

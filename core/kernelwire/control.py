@@ -63,7 +63,7 @@ class Pulse:
     @property
     def is_beating(self) -> bool | None:
         """As far as it is known; None where the wire does not tell, or not yet."""
-        return self._monitor and self._monitor.is_beating
+        return None if self._monitor is None else self._monitor.is_beating
 
     async def open(self) -> None:
         """Begin to watch.

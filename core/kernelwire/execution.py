@@ -1,9 +1,10 @@
 """One running execute_request: its output as it comes, and its result."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 from kernelwire.errors import EndOfChannel, GapNotice, Incomplete, KernelwireError
 from kernelwire.inbox import GAP_LIMIT, Inbox
@@ -85,6 +86,16 @@ class ExecuteResult:
         return str(content.get("ename", "")), str(content.get("evalue", "")), traceback
 
 
+class Starter(Protocol):
+    """Sends executions: the router."""
+
+    def start(self, execution: "Execution") -> None:
+        """Have it sent as soon as its output can be heard."""
+
+    def withdraw(self, execution: "Execution") -> bool:
+        """Whether it was not sent yet, and so never will be."""
+
+
 class _Output(NamedTuple):
     """A message for the reader, with what it counts for; a gap notice counts for nothing."""
 
@@ -100,17 +111,21 @@ class Execution(Request):
 
     Arguments:
         message: the execute_request.
-        start: has it sent, and sees to it that the methods of :class:`~kernelwire.requests.Request` are called.
+        starter: has it sent, and sees to it that the methods of :class:`~kernelwire.requests.Request` are called.
         input_hook: answers what the kernel asks.
+        keep: whether what is iterated over is kept for the result.
 
     Attributes:
         input_hook: as given.
     """
 
-    def __init__(self, message: Message, start: Callable[["Execution"], None], input_hook: InputHook | None) -> None:
+    def __init__(
+        self, message: Message, starter: "Starter", input_hook: InputHook | None, *, keep: bool = True
+    ) -> None:
         super().__init__(message)
         self.input_hook = input_hook
-        self._start = start
+        self._starter = starter
+        self._keep = keep
         self._started = False
         self._inbox = Inbox[_Output](limit=GAP_LIMIT, drops=True)
         self._outputs: list[Message] = []
@@ -120,7 +135,7 @@ class Execution(Request):
     def done(self) -> bool:
         return self.replied and self.idle
 
-    async def __aiter__(self) -> AsyncIterator[Message]:
+    def __aiter__(self) -> AsyncIterator[Message]:
         """Output messages (stream, display_data, execute_result, error, ...) until the execution is over.
 
         Raises:
@@ -130,21 +145,7 @@ class Execution(Request):
             InvalidMessage, MessageTooLarge: the request cannot be sent.
             ChannelClosed, EndOfChannel, ConnectionLost: the connection did.
         """
-        self._ensure_started()
-        while True:
-            try:
-                message, _ = await self._inbox.receive()
-            except EndOfChannel:
-                if self.done:
-                    return
-                raise
-            except Incomplete as error:
-                error.result = self._so_far()
-                raise
-            if isinstance(message, GapNotice):
-                raise message
-            self._outputs.append(message)
-            yield message
+        return self._messages(keep=self._keep)
 
     def __await__(self) -> Generator[Any, None, ExecuteResult]:
         """Read the rest of the output, then the result.
@@ -182,7 +183,11 @@ class Execution(Request):
             return await self.input_hook(InputRequest(str(content.get("prompt", "")), bool(content.get("password"))))
         except EOFError:
             return END_OF_INPUT
-        except Exception:  # noqa: BLE001 - the caller's code; the kernel must not wait for it for ever
+        except asyncio.CancelledError:
+            if (task := asyncio.current_task()) is not None and task.cancelling():
+                raise
+            return END_OF_INPUT  # the hook's own idea; the kernel must not wait for it for ever
+        except Exception:  # noqa: BLE001 - the caller's code; likewise
             _log.exception("the input hook failed")
             return END_OF_INPUT
 
@@ -190,13 +195,32 @@ class Execution(Request):
         if self.done:
             self._inbox.close()
 
-    def _ensure_started(self) -> None:
+    async def _messages(self, *, keep: bool) -> AsyncIterator[Message]:
         if not self._started:
-            self._start(self)
+            self._starter.start(self)
             self._started = True
+        while True:
+            try:
+                message, _ = await self._inbox.receive()
+            except EndOfChannel:
+                if self.done:
+                    return
+                raise
+            except Incomplete as error:
+                error.result = self._so_far()
+                raise
+            except asyncio.CancelledError:
+                # Given up before it was sent: no later kernel shall run it. Who reads on after all sends it then.
+                self._started = not self._starter.withdraw(self)
+                raise
+            if isinstance(message, GapNotice):
+                raise message
+            if keep:
+                self._outputs.append(message)
+            yield message
 
     async def _result(self) -> ExecuteResult:
-        async for _ in self:
+        async for _ in self._messages(keep=True):
             pass
         return self._so_far()
 

@@ -1,4 +1,4 @@
-"""Where a kernel of ours is reached: its address, its connection file, and the bridge to a wire that it cannot speak."""
+"""Where a kernel of ours is reached: its address, its connection file, and a bridge to a wire that it cannot speak."""
 
 import os
 from contextlib import AsyncExitStack, suppress
@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from kernelwire import registry
 from kernelwire.bridge import open_bridge
-from kernelwire.connection import ConnectionInfo, new_key
+from kernelwire.connection import PORT_FIELDS, ConnectionInfo, new_key
 from kernelwire.connection_file import ConnectionFile, runtime_dir
 from kernelwire.errors import InvalidField, KernelwireError
 
@@ -32,9 +32,9 @@ class KernelAddress:
     kernel_file: ConnectionFile
 
     def __init__(self) -> None:
-        self._asked = ConnectionInfo()  # what the kernel's address was made from
+        self._asked = ConnectionInfo()  # what the kernel's own address was made from
+        self._files: list[ConnectionFile] = []
         self._bridge = AsyncExitStack()
-        self._undo = AsyncExitStack()
 
     @classmethod
     async def open(
@@ -52,7 +52,7 @@ class KernelAddress:
         Raises:
             InvalidField: `ip` is no address of this machine, or cannot be used on this transport.
             ConnectionFileError: `path` exists, or cannot be written.
-            TransportError, NotSupported: `transport` cannot be used or cannot serve.
+            TransportError, NotSupported: `transport` cannot be used, or cannot serve.
         """
         # "*" is no address to connect to, and some readers of the file would try.
         ip = "0.0.0.0" if transport == "tcp" and ip == "*" else ip  # noqa: S104 - the caller's choice
@@ -64,15 +64,16 @@ class KernelAddress:
                 address.info = address.kernel_info
                 address.file = address.kernel_file = address._write(address.info, path)
             else:
+                registry.load(transport)  # before anything is made that would have to go again
                 address._choose_private(kernel_name)
-                address.kernel_file = address._write(address.kernel_info, _private_path())
-                await address._open_bridge(asked)
+                # Not named as kernels' files are: it is not what somebody looks for.
+                private = runtime_dir() / f"bridged-{uuid4()}.json"
+                address.kernel_file = address._write(address.kernel_info, private)
+                address.info = await address._enter_bridge(asked)
                 address.file = address._write(address.info, path)
         except BaseException:
             await address.aclose()
             raise
-        address._undo.callback(address.restore)
-        address._undo.pop_all()
         return address
 
     @property
@@ -80,6 +81,91 @@ class KernelAddress:
         """Whether there is a bridge between the clients and the kernel."""
         return self.kernel_file is not self.file
 
+    @property
+    def may_fall_back(self) -> bool:
+        """Whether the kernel's own address is on ipc, nothing has ever been served there, and it is ours to change."""
+        info = self.kernel_info
+        if not self.is_bridged or info.transport != "ipc":
+            return False
+        return not any(Path(f"{info.ip}-{getattr(info, field)}").exists() for field in PORT_FIELDS)
+
     def restore(self) -> None:
-        """Write connection files again that somebody has removed: kernels do when they end."""
-        raise NotImplementedError
+        """Write a connection file again that is gone: some kernels remove it when they end.
+
+        Raises:
+            ConnectionFileError: it cannot be written.
+        """
+        for file in list(self._files):
+            if not file.path.exists():
+                self._rewrite(file, file.info)
+
+    async def renew(self, *, fall_back: bool = False) -> None:
+        """Choose another address for the kernel, with the same key, and write the same files for it.
+
+        Clients on the old one are lost, except behind a bridge: their side of it opens again where it was.
+
+        Arguments:
+            fall_back: tcp instead of what it was, for a kernel that does not speak ipc.
+
+        Raises:
+            ConnectionFileError: somebody has put another file in the place of ours.
+        """
+        bridged = self.is_bridged
+        await self._leave_bridge()
+        self._release()
+        self._choose(self._asked.replace(transport="tcp", ip=None) if fall_back else self._asked)
+        self.kernel_file = self._rewrite(self.kernel_file, self.kernel_info)
+        if bridged:
+            self.info = await self._enter_bridge(self.info)
+        else:
+            self.info, self.file = self.kernel_info, self.kernel_file
+
+    async def aclose(self) -> None:
+        """End the bridge, and remove the files and whatever else the address needed."""
+        try:
+            await self._leave_bridge()
+        finally:
+            for file in self._files:
+                file.remove()
+            self._files.clear()
+            self._release()
+
+    def leave(self) -> None:
+        """Keep files and address: the kernel goes on without us. Only without a bridge."""
+        self._files.clear()
+
+    def _choose_private(self, kernel_name: str) -> None:
+        asked = ConnectionInfo(transport="ipc", key=new_key(), kernel_name=kernel_name)
+        try:
+            self._choose(asked)
+        except InvalidField:  # the path of the temporary directory is too long for sockets
+            self._choose(asked.replace(transport="tcp"))
+
+    def _choose(self, asked: ConnectionInfo) -> None:
+        self._asked = asked
+        self._backend = registry.load(asked.transport)
+        self.kernel_info = self._backend.prepare(asked)
+
+    def _release(self) -> None:
+        if hasattr(self, "kernel_info"):
+            self._backend.release(self.kernel_info)
+
+    async def _enter_bridge(self, near: ConnectionInfo) -> ConnectionInfo:
+        return await self._bridge.enter_async_context(open_bridge(self.kernel_info, near))
+
+    async def _leave_bridge(self) -> None:
+        bridge, self._bridge = self._bridge, AsyncExitStack()
+        with suppress(KernelwireError):  # that it broke is in the log already
+            await bridge.aclose()
+
+    def _write(self, info: ConnectionInfo, path: str | os.PathLike[str] | None) -> ConnectionFile:
+        file = ConnectionFile.write(info, path)
+        self._files.append(file)
+        return file
+
+    def _rewrite(self, file: ConnectionFile, info: ConnectionInfo) -> ConnectionFile:
+        file.remove()
+        self._files.remove(file)
+        written = self._write(info, file.path)
+        self.file, self.kernel_file = (written if each is file else each for each in (self.file, self.kernel_file))
+        return written

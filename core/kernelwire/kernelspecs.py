@@ -24,7 +24,6 @@ NATIVE: Final = f"python{sys.version_info[0]}"
 """The name of the kernelspec of this very Python, which is there even if it was never installed."""
 
 _FILE: Final = "kernel.json"
-_VALID_NAME: Final = re.compile(r"[a-z0-9._\-]+", re.IGNORECASE)
 _PYTHONS: Final = frozenset({"python", NATIVE, f"{NATIVE}.{sys.version_info[1]}"})
 
 
@@ -76,7 +75,7 @@ class KernelSpec:
         problem = problem or _problem(fields)
         if problem:
             raise KernelspecError(f"kernelspec {name!r}: {path}: {problem}")
-        known = cast(dict[str, Any], fields)
+        known = cast("dict[str, Any]", fields)
         return cls(
             name=name,
             argv=tuple(known["argv"]),
@@ -103,7 +102,7 @@ class KernelSpec:
         return argv
 
     def environment(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
-        """This process's environment, then the kernelspec's, then `extra`; the later one wins.
+        """The environment of this process, then the kernelspec's, then `extra`; the later one wins.
 
         ``${VAR}`` in the kernelspec's values is filled in from this process's environment and `extra`; a name that
         stands in neither stays as it is.
@@ -167,13 +166,13 @@ def _installed() -> dict[str, Path]:
         except OSError:  # most of them are not there
             continue
         for entry in entries:
-            if (entry / _FILE).is_file() and _VALID_NAME.fullmatch(entry.name):
+            if (entry / _FILE).is_file():
                 found.setdefault(entry.name.lower(), entry)
     return found
 
 
 def _native() -> KernelSpec | None:
-    """ipykernel's own, if it is installed for this Python; it is not imported for that."""
+    """The one of ipykernel, if that is installed for this Python; it is not imported to know that."""
     module = util.find_spec("ipykernel")
     if module is None or module.origin is None:
         return None

@@ -8,6 +8,7 @@ import contextlib
 import errno
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -26,6 +27,9 @@ KEPT: Final = 64 * 1024
 
 _CHUNK: Final = 64 * 1024
 _LAST_CHUNKS: Final = 16
+_LOOK: Final = 0.2
+"""Seconds between two looks at what a process has written to a file."""
+
 _KILLED: Final = 10.0
 """Seconds within which a process ends that was killed, unless the system itself holds it."""
 
@@ -61,6 +65,12 @@ class Process(ABC):
     @abstractmethod
     def stderr(self) -> str:
         """The last that it wrote to stderr, for people."""
+
+    async def has_written(self, pattern: "re.Pattern[str]") -> None:
+        """Until what it writes to stderr has something that fits, or it ends. If nobody reads it as it comes: until it
+        ends.
+        """
+        await self.wait()
 
     def terminate(self) -> None:
         """Ask it to end."""
@@ -105,6 +115,7 @@ class LocalLauncher(Launcher):
         self._pass_on = pass_on or _to_stderr
 
     async def launch(self, argv: Sequence[str], env: Mapping[str, str], cwd: str | os.PathLike[str] | None) -> Process:
+        """Start a process; see :meth:`Launcher.launch`."""
         env = dict(env)
         env.pop("JPY_PARENT_PID", None)
         if not self._independent:
@@ -113,7 +124,8 @@ class LocalLauncher(Launcher):
             _abandoned.remove(process)
         output = _File() if self._independent else _Pipe(self._pass_on)
         try:
-            popen = subprocess.Popen(
+            # Not asyncio's own, which kills what is let go, and waits for whoever else holds the pipes.
+            popen = subprocess.Popen(  # noqa: ASYNC220, S603 - it blocks until exec only; to run commands is our work
                 list(argv),
                 stdin=subprocess.DEVNULL,
                 stdout=output.write_end,
@@ -192,6 +204,7 @@ class _Pipe:
         self._read_end, self.write_end = os.pipe()
         os.set_blocking(self._read_end, False)
         self._kept = bytearray()
+        self._more = asyncio.Event()
         self._pass_on = pass_on
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._read_end, self._read)
@@ -202,15 +215,21 @@ class _Pipe:
         self.write_end = -1
 
     def tail(self) -> bytes:
+        for _ in range(_LAST_CHUNKS):
+            if self._read_end < 0 or not self._read():
+                break
         return bytes(self._kept)
+
+    async def more(self) -> None:
+        """Until something was written since the last time."""
+        await self._more.wait()
+        self._more.clear()
 
     def close(self) -> None:
         """Take what is there, and no more."""
         if self.write_end >= 0:
             self.started()
-        for _ in range(_LAST_CHUNKS):
-            if self._read_end < 0 or not self._read():
-                break
+        self.tail()
         self._close_read_end()
 
     def _read(self) -> bool:
@@ -221,6 +240,7 @@ class _Pipe:
         if not data:
             self._close_read_end()
             return False
+        self._more.set()
         self._kept += data
         del self._kept[:-KEPT]
         try:
@@ -252,6 +272,10 @@ class _File:
             size = os.fstat(self.write_end).st_size
             self._kept = os.pread(self.write_end, KEPT, max(0, size - KEPT))
         return self._kept
+
+    async def more(self) -> None:
+        """Until it is time to look again: a file does not tell."""
+        await asyncio.sleep(_LOOK)
 
     def close(self) -> None:
         self.tail()
@@ -296,6 +320,16 @@ class _LocalProcess(Process):
     @property
     def stderr(self) -> str:
         return self._output.tail().decode("utf-8", "replace")
+
+    async def has_written(self, pattern: "re.Pattern[str]") -> None:
+        while not pattern.search(self.stderr) and not self._ended.done():
+            more = asyncio.create_task(self._output.more())
+            try:
+                waits: list[asyncio.Future[Any]] = [more, self._ended]
+                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                more.cancel()
+                await asyncio.gather(more, return_exceptions=True)
 
     def _watch(self) -> None:
         if hasattr(os, "pidfd_open"):

@@ -80,11 +80,11 @@ def _load_entry(entry: metadata.EntryPoint) -> object:
 
     try:
         return OneEntry(GROUP, entry.name).driver
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a module that exits must not take us along
         raise TransportUnavailable(_advice(entry, error)) from error
 
 
-def _advice(entry: metadata.EntryPoint, error: Exception) -> str:
+def _advice(entry: metadata.EntryPoint, error: BaseException) -> str:
     distribution, _ = _distribution(entry)
     text = f"transport {entry.name!r} of {distribution} cannot be imported ({type(error).__name__}: {error})"
     if not isinstance(error, ImportError):

@@ -139,8 +139,16 @@ class Probe(Request):
 
     def on_output(self, message: Message, size: int) -> None:
         super().on_output(message, size)
-        if not self.idle:
-            return
+        if self.idle:
+            self._convict_of_missing_output()
+
+    def give_up(self) -> None:
+        """Only one of the probe's own reply and idle status has come, and nothing since: as for it, so for them."""
+        if self.replied:
+            self._convict_of_missing_output()
+        self._end(self, NoReply("half of the answer is missing"))
+
+    def _convict_of_missing_output(self) -> None:
         for suspect in self._suspects:
             if suspect.replied and not suspect.done:
                 self._end(suspect, Incomplete("output of this request was dropped on its way from the kernel"))

@@ -39,6 +39,9 @@ P = ParamSpec("P")
 SILENCE: Final = 1.0
 """Seconds without anything for a request that is half done, after which the kernel is asked about it."""
 
+PROBE_TIME: Final = 5.0
+"""Seconds without anything for a question about such a request that is itself half done."""
+
 WIND_UP: Final = 1.0
 """Seconds that the other channels get to bring what they hold, once one of them has ended."""
 
@@ -74,6 +77,7 @@ class Router:
         self._sending: dict[str, asyncio.Timeout] = {}
         self._starting: dict[str, asyncio.Task[None]] = {}
         self._watching: dict[str, asyncio.TimerHandle] = {}
+        self._answering: dict[str, asyncio.Task[None]] = {}
         self._routes: list[asyncio.Task[None]] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._kernel_session: str | None = None
@@ -121,6 +125,8 @@ class Router:
         try:
             async with asyncio.timeout(timeout) as limit:
                 self._sending[msg_id] = limit
+                # Not before there is a kernel: what is given up while there is none must not reach the next one.
+                await self._end.iopub.ready()
                 await self._channels[request.channel].send(request.message)
                 return await request.reply
         except TimeoutError:
@@ -144,6 +150,15 @@ class Router:
         task = self._spawn(self._send_execution, execution)
         self._starting[msg_id] = task
         task.add_done_callback(lambda _: self._starting.pop(msg_id, None))
+
+    def withdraw(self, execution: Execution) -> bool:
+        """Take back an execution that has not been sent yet; return whether that was so."""
+        starting = self._starting.get(execution.message.msg_id)
+        if starting is None:
+            return False
+        starting.cancel()
+        self._forget(execution)
+        return True
 
     async def _send_execution(self, execution: Execution) -> None:
         try:
@@ -188,7 +203,8 @@ class Router:
             question = await self._stdin.receive()
             request = self._hear(question)
             if question.msg_type == "input_request" and isinstance(request, Execution) and request.input_hook:
-                self._spawn(self._answer, request, question)
+                self._stop_answering(request)  # a new question takes the place of an old one
+                self._answering[request.message.msg_id] = self._spawn(self._answer, request, question)
 
     async def _answer(self, execution: Execution, question: Message) -> None:
         value = await execution.answer(question)
@@ -226,9 +242,12 @@ class Router:
             watching.cancel()
         if request.done:
             self._forget(request)
-        elif request.half_done and not isinstance(request, Probe):
+        elif request.half_done:
             loop = asyncio.get_running_loop()
-            self._watching[msg_id] = loop.call_later(SILENCE, self._probe, request)
+            if isinstance(request, Probe):
+                self._watching[msg_id] = loop.call_later(PROBE_TIME, request.give_up)
+            else:
+                self._watching[msg_id] = loop.call_later(SILENCE, self._probe, request)
 
     def _probe(self, suspect: Request) -> None:
         del self._watching[suspect.message.msg_id]
@@ -241,9 +260,15 @@ class Router:
         self._forget(request)
         request.fail(error)
 
+    def _stop_answering(self, request: Request) -> None:
+        answering = self._answering.pop(request.message.msg_id, None)
+        if answering is not None:
+            answering.cancel()
+
     def _forget(self, request: Request) -> None:
         msg_id = request.message.msg_id
         self._requests.pop(msg_id, None)
+        self._stop_answering(request)  # nobody waits for it any more; the next question is another's
         watching = self._watching.pop(msg_id, None)
         if watching is not None:
             watching.cancel()

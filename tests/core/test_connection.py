@@ -1,5 +1,7 @@
 import copy
+import copy
 import dataclasses
+import pickle  # noqa: TID251 - what multiprocessing does
 import json
 from typing import Any
 
@@ -146,9 +148,35 @@ def test_necessary_text_is_not_empty(name: str, value: object) -> None:
 
 
 @pytest.mark.parametrize("name", ["key", "curve_publickey", "curve_secretkey"])
-@pytest.mark.parametrize("value", [5, True, None, ["key"], {}, "\ud800" * 40])
+@pytest.mark.parametrize("value", [5, True, ["key"], {}, "\ud800" * 40])
 def test_key_is_text_or_bytes(name: str, value: object) -> None:
     refuses({name: value}, name)
+
+
+def test_null_is_no_key_but_counts_as_no_curve_key() -> None:
+    refuses({"key": None}, "key")
+    assert ConnectionInfo.from_dict({"curve_publickey": None, "curve_secretkey": None}) == ConnectionInfo()
+
+
+@pytest.mark.parametrize("name", ["transport", "ip", "kernel_name"])
+def test_text_must_have_a_form_in_utf_8(name: str) -> None:
+    refuses({name: "\ud800"}, name)
+
+
+def test_what_is_no_object_is_refused() -> None:
+    wrong: Any = ["tcp"]
+    refuses(wrong, "connection")
+
+
+def test_a_known_field_cannot_hide_among_the_unknown() -> None:
+    with pytest.raises(InvalidField, match="'key'"):
+        ConnectionInfo(key=b"right", extra={"key": "wrong"})
+
+
+def test_it_can_be_sent_to_another_process_and_copied() -> None:
+    info = ConnectionInfo.from_dict(FILE | {"room": {"a": [1]}, "extra": "a name like any other"})
+    assert pickle.loads(pickle.dumps(info)) == info  # noqa: TID251 - what multiprocessing does
+    assert copy.deepcopy(info) == info
 
 
 def test_key_that_no_file_can_hold_is_refused() -> None:

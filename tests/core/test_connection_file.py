@@ -636,7 +636,6 @@ def test_only_regular_files_are_found(tmp_path: Path, runtime: Path) -> None:
         "kernel",
         "kernel*",
         "*",
-        str(runtime),
         "directory",
         "kernel-directory.json",
         "",
@@ -645,6 +644,14 @@ def test_only_regular_files_are_found(tmp_path: Path, runtime: Path) -> None:
     ):
         with pytest.raises(ConnectionFileNotFound):
             find(name)
+
+
+def test_a_path_is_taken_as_it_stands_and_reading_it_says_what_is_wrong(runtime: Path) -> None:
+    assert find(str(runtime / "nothing.json")) == runtime / "nothing.json"
+    with pytest.raises(ConnectionFileNotFound, match=str(runtime)):
+        read(find(str(runtime / "nothing.json")))
+    with pytest.raises(ConnectionFileError, match="Is a directory"):
+        read(find(f"{runtime}/"))
 
 
 def test_a_file_that_vanishes_during_the_search(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:

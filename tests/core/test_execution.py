@@ -25,7 +25,18 @@ class Client:
 
     def __init__(self) -> None:
         self.started: list[Execution] = []
-        self.execution = Execution(message("execute_request"), self.started.append, None)
+        self.failures: list[Exception] = []
+        self.unsent = False
+        self.execution = Execution(message("execute_request"), self, None)
+
+    def start(self, execution: Execution) -> None:
+        if self.failures:
+            raise self.failures.pop()
+        self.started.append(execution)
+
+    def withdraw(self, execution: Execution) -> bool:
+        assert execution is self.execution
+        return self.unsent
 
     def output(self, text: str, size: int = 10) -> None:
         self.execution.on_output(message("stream", name="stdout", text=text), size)
@@ -56,19 +67,40 @@ async def test_it_is_started_once_and_only_when_wanted(client: Client) -> None:
     assert len(client.started) == 1
 
 
-async def test_a_start_that_fails_may_be_tried_again() -> None:
-    failures = [ConnectionLost("once")]
-
-    def start(_: Execution) -> None:
-        if failures:
-            raise failures.pop()
-
-    execution = Execution(message("execute_request"), start, None)
+async def test_a_start_that_fails_may_be_tried_again(client: Client) -> None:
+    client.failures = [ConnectionLost("once")]
     with pytest.raises(ConnectionLost):
-        await execution
-    execution.on_reply(REPLY)
-    execution.on_output(IDLE, 1)
-    assert (await execution).status == "ok"
+        await client.execution
+    client.execution.on_reply(REPLY)
+    client.execution.on_output(IDLE, 1)
+    assert (await client.execution).status == "ok"
+
+
+@pytest.mark.parametrize("unsent", [True, False])
+async def test_one_that_is_given_up_before_it_was_sent_is_sent_when_it_is_wanted_again(
+    client: Client, unsent: bool
+) -> None:
+    client.unsent = unsent
+    waiting = asyncio.create_task(texts(client.execution))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    client.execution.on_reply(REPLY)
+    client.execution.on_output(IDLE, 1)
+    await client.execution
+    assert len(client.started) == (2 if unsent else 1)
+
+
+async def test_what_was_iterated_over_is_kept_unless_it_is_not_wanted(client: Client) -> None:
+    for keep, expected in ((True, "ab"), (False, "")):
+        client.execution = Execution(message("execute_request"), client, None, keep=keep)
+        client.output("a")
+        client.output("b")
+        client.execution.on_reply(REPLY)
+        client.execution.on_output(IDLE, 1)
+        assert await texts(client.execution) == ["a", "b"]
+        assert (await client.execution).text == expected
 
 
 async def test_over_is_reply_and_idle(client: Client) -> None:

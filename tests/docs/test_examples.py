@@ -20,6 +20,7 @@ ALONE = {"scripted_kernel.py": "ok HELLO\n"}
 
 WITH_A_KERNEL = {
     "hello.py": "ok {'text/plain': '42'}\n",
+    "blocking_client.py": "ok {'text/plain': '42'}\n",
     "first_kernel.py": "hello Ada\n",
     "bridge.py": "hello over the bridge\n",
     "raw_channels.py": "kernel_info_reply ok\n",

@@ -9,6 +9,7 @@ cannot be reached, died or took too long; 130 interrupted.
 
 import argparse
 import contextlib
+import errno
 import os
 import sys
 import warnings
@@ -24,6 +25,8 @@ UNUSABLE: Final = 2
 UNREACHABLE: Final = 3
 INTERRUPTED: Final = 130
 
+_OUTPUT_FAILED: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+
 GROUP: Final = "kernelwire.commands"
 
 
@@ -31,6 +34,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a subcommand and return its exit code. A user's mistake is one line on standard error, no traceback."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     warnings.showwarning = _show_warning  # type: ignore[assignment] # fewer arguments are used than are given
+    # A stream that the caller has closed is None, and print would take the other one for it.
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115, PTH123 - as long as the process
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115, PTH123
     try:
         code = _dispatch(arguments)
         sys.stdout.flush()  # now, while it can still be answered for
@@ -48,6 +54,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return RAISED
+    except OSError as error:
+        if error.errno not in _OUTPUT_FAILED:
+            raise
+        with contextlib.suppress(OSError):
+            print(f"kernelwire: {error.strerror or error}", file=sys.stderr)
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return UNUSABLE
 
 
 def _dispatch(arguments: Sequence[str]) -> int:

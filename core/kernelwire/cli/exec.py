@@ -51,7 +51,7 @@ async def _run(arguments: argparse.Namespace, code: str) -> int:
     input_hook = None if arguments.code == "-" else read_line
     async with connect(arguments.connect, input_hook=input_hook) as client:
         await _wait_for_kernel(client, arguments.wait)
-        execution = client.execute(code)
+        execution = client.execute(code, keep=arguments.json)
         interruption = _Interruption(client)
         try:
             async with asyncio.timeout(arguments.timeout):

@@ -7,7 +7,7 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, TextIO
 
 from kernelwire.execution import InputRequest
@@ -36,9 +36,7 @@ class Printer:
                 to_error = content.get("name") == "stderr"
                 _write(self._err if to_error else self._out, str(content.get("text", "")))
             case "execute_result" | "display_data" | "update_display_data":
-                data = content.get("data") or {}
-                text = data.get("text/plain") or f"<{', '.join(sorted(data))}>"
-                _write(self._out, f"{text}\n")
+                _write(self._out, f"{_as_text(content.get('data'))}\n")
 
     def show_error(self, name: str, value: str, traceback: Sequence[str]) -> None:
         """Print an error with its traceback."""
@@ -85,6 +83,16 @@ def _read_blocking(request: InputRequest) -> str:
     if not line:
         raise EOFError
     return line.removesuffix("\n")
+
+
+def _as_text(data: object) -> str:
+    """A MIME bundle in one terminal line or more; what has no text is named."""
+    if not isinstance(data, Mapping):
+        return "<>" if data is None else str(data)
+    if "text/plain" not in data:
+        return f"<{', '.join(sorted(data))}>"
+    text = data["text/plain"]
+    return "".join(map(str, text)) if isinstance(text, list) else str(text)
 
 
 def _write(stream: TextIO, text: str) -> None:
