@@ -732,3 +732,27 @@ async def test_cancelled_by_a_time_limit(scripted: ConnectionInfo) -> None:
 
     with pytest.raises((TimeoutError, ChannelClosed)):
         await use()
+
+
+async def test_a_bridge_without_a_key_must_be_wanted(scripted: ConnectionInfo) -> None:
+    with pytest.raises(InvalidField, match="'key': missing on the near side"):
+        async with open_bridge(scripted, ConnectionInfo(transport="tcp")):
+            pass
+    async with open_bridge(scripted, ConnectionInfo(transport="tcp"), allow_unsigned=True) as near:
+        assert near.key == b""
+        async with connect(near) as client:
+            await client.ready(60)
+
+
+async def test_a_bridge_that_is_refused_leaves_the_one_who_is_there_alone(scripted: ConnectionInfo) -> None:
+    backend = registry.load("ipc")
+    taken = backend.prepare(ConnectionInfo(transport="ipc", key=FAR_KEY))
+    try:
+        async with await backend.serve(taken) as end, ScriptedKernel(end, Session.of(taken)):
+            with pytest.raises(AddressInUse):
+                async with open_bridge(scripted, taken):
+                    pass
+            async with connect(taken) as client:
+                await client.ready(60)
+    finally:
+        backend.release(taken)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from kernelwire import registry
 from kernelwire.channels import Channel
 from kernelwire.client import KernelClient, connect
 from kernelwire.connection import ConnectionInfo
@@ -961,3 +962,80 @@ async def test_code_and_expressions_must_be_text(client: KernelClient) -> None:
         wrong: Any = expressions
         with pytest.raises(InvalidMessage, match="user_expressions"):
             client.execute("1", user_expressions=wrong)
+
+
+# What was given up
+
+
+async def test_an_answer_that_comes_too_late_is_no_answer_to_the_next_question(
+    client: KernelClient, kernel: RawKernel
+) -> None:
+    release = asyncio.Event()
+
+    async def slow(_: InputRequest) -> str:
+        await release.wait()
+        return "to the first"
+
+    async def quick(_: InputRequest) -> str:
+        return "to the second"
+
+    first = start(client.execute("input('delete everything? ')", input_hook=slow))
+    request = await kernel.asked("execute_request")
+    question = kernel.session.message("input_request", {"prompt": "delete everything? "}, parent=request)
+    await kernel.stdin.send(question, kernel._peers[request.msg_id])
+    await settle()
+    await kernel.reply(request, status="error", ename="KeyboardInterrupt", evalue="")
+    await kernel.idle(request)
+    assert (await first).status == "error"
+    second = start(client.execute("input('second? ')", input_hook=quick))
+    request = await kernel.asked("execute_request")
+    release.set()
+    assert (await kernel.ask(request, prompt="second? ")).content == {"value": "to the second"}
+    await kernel.reply(request)
+    await kernel.idle(request)
+    await second
+
+
+async def test_a_hook_that_cancels_itself_is_the_end_of_input(client: KernelClient, kernel: RawKernel) -> None:
+    async def cancels(_: InputRequest) -> str:
+        raise asyncio.CancelledError
+
+    running = start(client.execute("input()", input_hook=cancels))
+    request = await kernel.asked("execute_request")
+    assert (await kernel.ask(request, prompt="")).content == {"value": "\x04"}
+    await kernel.reply(request)
+    await kernel.idle(request)
+    await running
+
+
+@pytest.mark.parametrize("transport", ["tcp", "ipc"])
+async def test_what_is_given_up_while_there_is_no_kernel_does_not_reach_the_next(transport: str) -> None:
+    backend = registry.load(transport)
+    info = backend.prepare(ConnectionInfo(transport=transport, key=KEY))
+    try:
+        async with connect(info) as client:
+            with pytest.raises(RequestTimeout):
+                await client.shutdown(timeout=0.05)
+            execution = client.execute("open('/tmp/forgotten', 'w')")
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(start(execution), 0.05)
+            waiting = asyncio.create_task(client.complete("wanted"))
+            async with await backend.serve(info) as end, ScriptedKernel(end, Session.of(info)) as kernel:
+                await waiting
+                await client.kernel_info()
+                types = {m.msg_type for name in (Channel.SHELL, Channel.CONTROL) for m in kernel.received[name]}
+                # What asks whether the kernel is there is the transport's own, and harmless.
+                assert types == {"complete_request", "kernel_info_request"}
+                assert (await execution).text == execution.message.content["code"]
+    finally:
+        backend.release(info)
+
+
+async def test_a_kernel_whose_messages_we_refuse_may_have_another_key(client: KernelClient, kernel: RawKernel) -> None:
+    asking = asyncio.create_task(client.ready(0.2))
+    request = await kernel.asked()
+    reply = kernel.session.message("kernel_info_reply", parent=request)
+    frames = Session(b"another key").pack(reply)
+    await kernel.end.shell.send(WireMessage(frames, kernel._peers[request.msg_id]))
+    with pytest.raises(RequestTimeout, match=r"refused \(1 InvalidSignature\): is it the right key"):
+        await asking

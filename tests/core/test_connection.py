@@ -1,8 +1,7 @@
 import copy
-import copy
 import dataclasses
-import pickle  # noqa: TID251 - what multiprocessing does
 import json
+import pickle  # noqa: TID251 - what multiprocessing does
 from typing import Any
 
 import pytest
@@ -175,7 +174,7 @@ def test_a_known_field_cannot_hide_among_the_unknown() -> None:
 
 def test_it_can_be_sent_to_another_process_and_copied() -> None:
     info = ConnectionInfo.from_dict(FILE | {"room": {"a": [1]}, "extra": "a name like any other"})
-    assert pickle.loads(pickle.dumps(info)) == info  # noqa: TID251 - what multiprocessing does
+    assert pickle.loads(pickle.dumps(info)) == info
     assert copy.deepcopy(info) == info
 
 

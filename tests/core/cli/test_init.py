@@ -1,5 +1,9 @@
 """The command as a whole: its subcommands, its exit codes, and mistakes of its user."""
 
+import asyncio
+import shlex
+import sys
+from asyncio.subprocess import PIPE
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -7,6 +11,8 @@ from typing import Any
 import pytest
 
 from kernelwire import cli
+
+from .conftest import Command
 
 
 def install_command(site: Path, name: str, module: str, source: str) -> None:
@@ -110,3 +116,18 @@ def test_commands_have_what_a_command_needs() -> None:
         assert module.__doc__
         assert callable(module.add_arguments)
         assert callable(module.run)
+
+
+@pytest.mark.parametrize("closed", [">&-", ">/dev/full", "2>&-"])
+async def test_an_output_that_cannot_be_written_is_no_traceback(command: Command, closed: str) -> None:
+    line = f"exec {shlex.quote(sys.executable)} -m kernelwire.cli backends {closed}"
+    process = await asyncio.create_subprocess_shell(
+        line, cwd=command.directory, env=command.environment, stdin=PIPE, stdout=PIPE, stderr=PIPE
+    )
+    _, err = await process.communicate()
+    assert b"Traceback" not in err
+    if "full" in closed:
+        assert process.returncode == 2
+        assert err == b"kernelwire: No space left on device\n"
+    else:
+        assert process.returncode == 0
