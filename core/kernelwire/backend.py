@@ -99,7 +99,11 @@ class Backend(ABC):
         return info
 
     def release(self, info: ConnectionInfo) -> None:  # noqa: B027 - a working default, not a duty
-        """Remove what `prepare` and a kernel on this address may have left behind. Never fails for what is gone."""
+        """Remove what `prepare` and a kernel on this address may have left behind. Never fails for what is gone.
+
+        To be called once the kernel's end is closed, and never for an address that somebody else serves: after an
+        AddressInUse there is nothing of ours to remove.
+        """
 
 
 def check_identity(identity: bytes) -> None:

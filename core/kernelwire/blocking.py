@@ -18,7 +18,7 @@ from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
 from kernelwire import client as async_client
 from kernelwire.client import TIME_TO_DEAD, KernelClient
 from kernelwire.connection import ConnectionInfo
-from kernelwire.errors import ChannelBusy
+from kernelwire.errors import ChannelBusy, LocalError
 from kernelwire.execution import ExecuteResult, Execution, InputRequest
 from kernelwire.loop_driver import LoopDriver, Outcome, Wait, was_closed
 from kernelwire.messages import Message
@@ -102,6 +102,8 @@ class BlockingExecution:
                 wait = Wait(self._errands)
                 try:
                     self._read(wait, self._driver.wait, wait, functools.partial(self._fill, wait))
+                except LocalError:
+                    raise
                 except BaseException:
                     # As in result(): what was not sent yet is not to be sent behind the caller's back.
                     self._driver.call(self._put_aside)

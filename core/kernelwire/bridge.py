@@ -10,7 +10,7 @@ import logging
 import secrets
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final, NamedTuple
 
 from kernelwire import registry
@@ -18,6 +18,7 @@ from kernelwire.channels import Channel, PeerEvents, Receiver, Sender
 from kernelwire.connection import ConnectionInfo
 from kernelwire.ends import ClientEnd, KernelEnd
 from kernelwire.errors import (
+    AddressInUse,
     BridgeLoop,
     ChannelClosed,
     EndOfChannel,
@@ -264,25 +265,28 @@ async def open_bridge(
         return far_backend.connect(far, identity=identity, channels=channels)
 
     near = near_backend.prepare(near)
-    try:
-        async with await near_backend.serve(near) as end:
-            carrier = Bridge(
-                end,
-                open_client,
-                near_session=Session.of(near),
-                far_session=Session.of(far),
-                time_to_dead=time_to_dead,
-            )
-            running = asyncio.create_task(_run_and_close(carrier, end), name="kernelwire bridge")
-            try:
-                await _opened_or_failed(carrier, running)
-                yield near
-                if running.done():
-                    running.result()
-            finally:
-                await _cancel([running])
-    finally:
-        near_backend.release(near)
+    async with AsyncExitStack() as stack:
+        stack.callback(near_backend.release, near)
+        try:
+            end = await stack.enter_async_context(await near_backend.serve(near))
+        except AddressInUse:
+            stack.pop_all()  # what stands there is somebody else's
+            raise
+        carrier = Bridge(
+            end,
+            open_client,
+            near_session=Session.of(near),
+            far_session=Session.of(far),
+            time_to_dead=time_to_dead,
+        )
+        running = asyncio.create_task(_run_and_close(carrier, end), name="kernelwire bridge")
+        try:
+            await _opened_or_failed(carrier, running)
+            yield near
+            if running.done():
+                running.result()
+        finally:
+            await _cancel([running])
 
 
 async def _run_and_close(carrier: Bridge, near: KernelEnd) -> None:

