@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from kernelwire.execution import Execution as Execution
     from kernelwire.execution import InputRequest as InputRequest
     from kernelwire.heartbeat import HeartbeatMonitor as HeartbeatMonitor
+    from kernelwire.manager import KernelManager as KernelManager
     from kernelwire.message_channel import MessageChannel as MessageChannel
     from kernelwire.messages import Message as Message
     from kernelwire.messages import WireMessage as WireMessage
@@ -60,6 +61,7 @@ _HOMES = {
     "InputRequest": "execution",
     "KernelClient": "client",
     "KernelEnd": "ends",
+    "KernelManager": "manager",
     "Message": "messages",
     "MessageChannel": "message_channel",
     "Session": "session",

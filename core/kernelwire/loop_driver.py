@@ -4,7 +4,6 @@ One of those that wait leads: it drives for all of them, and hands the lead on w
 """
 
 # What the module signal wraps: its enums cost more than all else that is done here for a call.
-import _signal  # type: ignore[import-not-found]
 import asyncio
 import inspect
 import os
@@ -174,7 +173,7 @@ class LoopDriver:
                     self._wait_until_ready(wait, first)
             finally:
                 if previous is not None:
-                    _signal.signal(signal.SIGINT, previous)
+                    signal.signal(signal.SIGINT, previous)
             first = None
             # From here on the loop is others' to drive: what follows may take its time, and raise.
             if wait.interrupted:
@@ -304,11 +303,11 @@ def _set_sigint(handler: Callable[[int, Any], None]) -> Callable[[int, Any], Any
     """Set a handler for Ctrl-C and return the one before; None, and nothing is set, where Ctrl-C raises nothing."""
     if threading.current_thread() is not threading.main_thread():
         return None
-    previous = _signal.getsignal(signal.SIGINT)
+    previous = signal.getsignal(signal.SIGINT)
     if not callable(previous):
         return None
-    _signal.signal(signal.SIGINT, handler)
-    return previous  # type: ignore[no-any-return] # a handler
+    signal.signal(signal.SIGINT, handler)
+    return previous
 
 
 def was_closed() -> ChannelClosed:

@@ -27,6 +27,7 @@ PUBLIC = [
     "InputRequest",
     "KernelClient",
     "KernelEnd",
+    "KernelManager",
     "Message",
     "MessageChannel",
     "Session",

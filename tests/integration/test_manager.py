@@ -23,7 +23,7 @@ from kernelwire.manager import KernelManager
 from kernelwire.owned_kernel import AutoRestart
 from kernelwire.testing import Resources
 
-KERNELS = 100
+KERNELS = 40
 AT_ONCE = 20
 
 ENVIRONMENT = {"PYDEVD_DISABLE_FILE_VALIDATION": "1"}
