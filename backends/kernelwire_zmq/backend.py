@@ -14,10 +14,11 @@ from kernelwire.inbox import GAP_LIMIT, HIGH_WATER
 from kernelwire.session import Session
 from kernelwire_zmq import addresses
 from kernelwire_zmq.channels import Control, Duplex, Heartbeat, IOPub, Shell, Stdin
+from kernelwire_zmq.connected import CONNECTED, GONE, Connected
 from kernelwire_zmq.contexts import SharedContext
 from kernelwire_zmq.echo import Echo
 from kernelwire_zmq.publisher import Publisher
-from kernelwire_zmq.readiness import GONE, Readiness
+from kernelwire_zmq.readiness import Readiness
 from kernelwire_zmq.sockets import Sockets
 
 MAX_MESSAGE_BYTES: Final = 1024 * 1024 * 1024
@@ -81,6 +82,8 @@ class ZmqBackend(Backend):
                 opened[name] = sockets.connect(kind, f"{name}_port", **options[name], **pace)
             sub = opened.get(Channel.IOPUB)
             monitor = sub and sockets.monitor(sub, GONE)
+            asked = opened.get(Channel.STDIN)
+            asked_monitor = asked and sockets.monitor(asked, CONNECTED | GONE)
         except BaseException:
             await sockets.release()
             raise
@@ -94,6 +97,9 @@ class ZmqBackend(Backend):
             fields = [f for f in ("control_port", "shell_port") if getattr(info, f) is not None]
             return [sockets.connect(zmq.DEALER, field, **pace) for field in fields]
 
+        stdin = request(Stdin, Channel.STDIN)
+        if stdin is not None and asked is not None and asked_monitor is not None:
+            stdin.connected = Connected(asked, asked_monitor)
         iopub = heartbeat = None
         if sub is not None and monitor is not None:
             readiness = Readiness(sub, monitor, Session.of(info), nudges)
@@ -103,7 +109,7 @@ class ZmqBackend(Backend):
         return ClientEnd(
             shell=request(Shell, Channel.SHELL),
             control=request(Control, Channel.CONTROL),
-            stdin=request(Stdin, Channel.STDIN),
+            stdin=stdin,
             iopub=iopub,
             heartbeat=heartbeat,
             on_close=sockets.release,

@@ -16,13 +16,19 @@ from kernelwire.channels import (
     ShellChannel,
     StdinChannel,
 )
-from kernelwire.errors import ChannelClosed, MessageTooLarge, NoBeat
+from kernelwire.errors import ChannelClosed, MessageTooLarge, NoBeat, PeerGone
 from kernelwire.inbox import Inbox
 from kernelwire.messages import WireMessage
 from kernelwire_zmq import framing
+from kernelwire_zmq.connected import Connected
 from kernelwire_zmq.framing import DELIMITER
 from kernelwire_zmq.readiness import Readiness
 from kernelwire_zmq.wire import Wire
+
+_ARRIVAL: Final = 0.5
+"""Seconds that a client's stdin may take to connect, after its shell has."""
+
+_ARRIVAL_STEP: Final = 0.005
 
 LINGER: Final = 1000
 """Milliseconds that zmq may go on sending what it has taken, after a channel was closed."""
@@ -77,7 +83,35 @@ class Control(Duplex, ControlChannel):
 
 
 class Stdin(Duplex, StdinChannel):
-    """The stdin channel."""
+    """The stdin channel.
+
+    Attributes:
+        connected: knows whether the kernel can reach us; None at a kernel's end.
+    """
+
+    connected: Connected | None = None
+
+    async def send(self, message: WireMessage) -> None:
+        # A client's channels connect each for itself: its request may be here before its stdin is.
+        deadline = self._wire.loop.time() + (_ARRIVAL if self._routes else 0)
+        while True:
+            try:
+                return await super().send(message)
+            except PeerGone:
+                if self._wire.loop.time() >= deadline:
+                    raise
+            await asyncio.sleep(_ARRIVAL_STEP)
+
+    async def ready(self) -> None:
+        self._inbox.check_open()
+        if self.connected is not None:
+            await self.connected.wait()
+
+    async def aclose(self) -> None:
+        self._inbox.check_loop()
+        if self.connected is not None:
+            self.connected.close()  # before the socket that it watches
+        await super().aclose()
 
 
 class IOPub(IOPubChannel):

@@ -14,6 +14,7 @@ from zmq.utils.monitor import parse_monitor_message
 
 from kernelwire.errors import ChannelClosed
 from kernelwire.session import Session
+from kernelwire_zmq.connected import GONE
 from kernelwire_zmq.framing import DELIMITER
 from kernelwire_zmq.wire import Wire
 
@@ -25,9 +26,6 @@ _CONTROL_TIME: Final = 1.0
 
 _LONGEST_TIME: Final = 60.0
 """Seconds after which a question is repeated, at the most: the kernel that took it may have been replaced."""
-
-GONE: Final = int(zmq.EVENT_DISCONNECTED)
-"""What the monitor of the SUB must tell of: the next kernel has not seen our subscription yet."""
 
 
 class Readiness:

@@ -169,6 +169,8 @@ class Bridge:
             opened.set_exception(error)
             return
         async with end:
+            # Not before the kernel could ask this client back.
+            await end.stdin.ready()
             opened.set_result(end)
             try:
                 await _until_first_ends([self._carry_replies(end, name, peer) for name in _REQUESTS])

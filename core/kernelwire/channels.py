@@ -122,6 +122,17 @@ class StdinChannel(Sender, Receiver):
     kernel's question reaches the client whose request raised it, and no other.
     """
 
+    async def ready(self) -> None:
+        """At a client's end: wait until a question of the kernel would arrive here.
+
+        On wires whose channels connect each for itself, a request on shell may reach the kernel, and raise a question,
+        before this channel is connected. Returns at once where there is one wire for all. Waits as long as there is no
+        kernel; give it a time limit with :func:`asyncio.timeout`.
+
+        Raises:
+            ChannelClosed, EndOfChannel, ConnectionLost, WrongLoop: as `receive`.
+        """
+
 
 class IOPubChannel(Receiver):
     """The client's side of what the kernel publishes to everybody. ``peer`` of a message is its topic."""

@@ -164,6 +164,8 @@ class Router:
         try:
             # Known before asked, so that no output of it can be missed.
             await self._end.iopub.ready()
+            if execution.input_hook is not None:
+                await self._end.stdin.ready()
             await self._channels[execution.channel].send(execution.message)
         except LocalError as error:  # the request's own fault, or the client closes; no other request is concerned
             self._end_request(execution, error)

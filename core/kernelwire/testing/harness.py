@@ -113,7 +113,7 @@ class Pair:
         """A new client, closed with the pair.
 
         Arguments:
-            ready: wait until its iopub is.
+            ready: wait until its iopub and its stdin are.
             key: sign with this key instead of the right one.
         """
         info = self.client_info if key is None else self.client_info.replace(key=key)
@@ -121,6 +121,7 @@ class Pair:
         await self._clients.enter_async_context(end)
         if ready:
             await end.iopub.ready()
+            await end.stdin.ready()
         return Client(end, Session.of(info))
 
     async def close_clients(self) -> None:
