@@ -76,14 +76,16 @@ class ZmqBackend(Backend):
         }
         sockets = Sockets(self._contexts, info)
         opened: dict[Channel, zmq.Socket[bytes]] = {}
+        watched = {Channel.IOPUB, Channel.STDIN}
+        monitors: dict[Channel, zmq.Socket[bytes]] = {}
         try:
             for name in (name for name in Channel if name in channels):
                 kind = zmq.SUB if name is Channel.IOPUB else zmq.DEALER
-                opened[name] = sockets.connect(kind, f"{name}_port", **options[name], **pace)
-            sub = opened.get(Channel.IOPUB)
-            monitor = sub and sockets.monitor(sub, GONE)
-            asked = opened.get(Channel.STDIN)
-            asked_monitor = asked and sockets.monitor(asked, CONNECTED | GONE)
+                field, wishes = f"{name}_port", options[name] | pace
+                if name in watched:
+                    opened[name], monitors[name] = sockets.connect_watched(kind, field, CONNECTED | GONE, **wishes)
+                else:
+                    opened[name] = sockets.connect(kind, field, **wishes)
         except BaseException:
             await sockets.release()
             raise
@@ -98,11 +100,12 @@ class ZmqBackend(Backend):
             return [sockets.connect(zmq.DEALER, field, **pace) for field in fields]
 
         stdin = request(Stdin, Channel.STDIN)
-        if stdin is not None and asked is not None and asked_monitor is not None:
-            stdin.connected = Connected(asked, asked_monitor)
+        if stdin is not None:
+            stdin.connected = Connected(opened[Channel.STDIN], monitors[Channel.STDIN])
         iopub = heartbeat = None
-        if sub is not None and monitor is not None:
-            readiness = Readiness(sub, monitor, Session.of(info), nudges)
+        if Channel.IOPUB in opened:
+            sub = opened[Channel.IOPUB]
+            readiness = Readiness(sub, monitors[Channel.IOPUB], Session.of(info), nudges)
             iopub = IOPub(sub, readiness, held=settings.iopub_held)
         if Channel.HEARTBEAT in opened:
             heartbeat = Heartbeat(opened[Channel.HEARTBEAT])

@@ -43,6 +43,18 @@ class Sockets(LoopBound):
             socket.connect(endpoint)
         return socket
 
+    def connect_watched(
+        self, kind: int, field: str, events: int, **options: Any
+    ) -> "tuple[zmq.Socket[bytes], zmq.Socket[bytes]]":
+        """As `connect`, and a socket that tells of the first one's events, from before it is connected."""
+        endpoint = addresses.address(self._info, field)
+        with opening(endpoint, field):
+            socket = self._make(kind, curve.as_client, options)
+            monitor = socket.get_monitor_socket(events)
+            self._made.append(monitor)
+            socket.connect(endpoint)
+        return socket, monitor
+
     def bind(self, kind: int, field: str, **options: Any) -> "zmq.Socket[bytes]":
         """A socket bound to the address of a port field.
 
@@ -59,17 +71,6 @@ class Sockets(LoopBound):
             socket.bind(endpoint)
         self._bound.append(endpoint)
         return socket
-
-    def monitor(self, socket: "zmq.Socket[bytes]", events: int) -> "zmq.Socket[bytes]":
-        """A socket that tells of another one's events.
-
-        Raises:
-            ConnectionLost: no room for another socket.
-        """
-        with opening("monitor", "ip"):
-            monitor = socket.get_monitor_socket(events)
-        self._made.append(monitor)
-        return monitor
 
     async def release(self) -> None:
         """Close what is open, give up the context, and wait until the addresses are free for the next to bind.

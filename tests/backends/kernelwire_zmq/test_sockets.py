@@ -16,8 +16,7 @@ from kernelwire_zmq.sockets import Sockets
 async def test_release_closes_what_nobody_else_did(info: ConnectionInfo) -> None:
     shared = SharedContext()
     sockets = Sockets(shared, info)
-    mine = sockets.connect(zmq.DEALER, "shell_port")
-    monitor = sockets.monitor(mine, zmq.EVENT_ALL)
+    mine, monitor = sockets.connect_watched(zmq.DEALER, "shell_port", zmq.EVENT_ALL)
     bound = sockets.bind(zmq.ROUTER, "hb_port")
     context = shared._context
     assert context is not None
