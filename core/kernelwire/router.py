@@ -238,18 +238,15 @@ class Router:
             self._end_request(request, KernelRestarted("another kernel has taken the place of the one at work on it"))
 
     def _settle(self, request: Request) -> None:
-        msg_id = request.message.msg_id
-        watching = self._watching.pop(msg_id, None)
-        if watching is not None:
-            watching.cancel()
+        self._stop_watching(request)
         if request.done:
             self._forget(request)
         elif request.half_done:
             loop = asyncio.get_running_loop()
             if isinstance(request, Probe):
-                self._watching[msg_id] = loop.call_later(PROBE_TIME, request.give_up)
+                self._watching[request.message.msg_id] = loop.call_later(PROBE_TIME, request.give_up)
             else:
-                self._watching[msg_id] = loop.call_later(SILENCE, self._probe, request)
+                self._watching[request.message.msg_id] = loop.call_later(SILENCE, self._probe, request)
 
     def _probe(self, suspect: Request) -> None:
         del self._watching[suspect.message.msg_id]
@@ -267,13 +264,15 @@ class Router:
         if answering is not None:
             answering.cancel()
 
-    def _forget(self, request: Request) -> None:
-        msg_id = request.message.msg_id
-        self._requests.pop(msg_id, None)
-        self._stop_answering(request)  # nobody waits for it any more; the next question is another's
-        watching = self._watching.pop(msg_id, None)
+    def _stop_watching(self, request: Request) -> None:
+        watching = self._watching.pop(request.message.msg_id, None)
         if watching is not None:
             watching.cancel()
+
+    def _forget(self, request: Request) -> None:
+        self._requests.pop(request.message.msg_id, None)
+        self._stop_answering(request)  # nobody waits for it any more; the next question is another's
+        self._stop_watching(request)
 
     def _on_heartbeat(self, beating: bool, since: float) -> None:
         now = asyncio.get_running_loop().time()
