@@ -2,16 +2,16 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from kernelwire import connection_file, registry
-from kernelwire.channels import Channel
+from kernelwire.channels import ALL_CHANNELS, Channel
 from kernelwire.comms import Comm, OnOpen
 from kernelwire.connection import ConnectionInfo
-from kernelwire.ends import ClientEnd
-from kernelwire.errors import InvalidMessage, KernelDied, KernelRestarted, NotSupported, RequestTimeout
+from kernelwire.ends import ClientEnd, not_opened
+from kernelwire.errors import InvalidMessage, KernelDied, KernelRestarted, KernelwireError, NotSupported, RequestTimeout
 from kernelwire.execution import Execution, InputHook
 from kernelwire.heartbeat import HeartbeatMonitor
 from kernelwire.messages import Message
@@ -45,7 +45,7 @@ class KernelClient:
     - ChannelClosed, EndOfChannel, ConnectionLost, WrongLoop: as the channels.
 
     Arguments:
-        end: the kernel's channels.
+        end: the kernel's channels. Where some are not open the client can do less: what needs one raises NotSupported.
         session: its id must be the identity that `end` was opened with.
         input_hook: answers ``input()`` of the kernel; without one the kernel is told that there is no stdin.
         time_to_dead: see :data:`TIME_TO_DEAD`.
@@ -70,8 +70,15 @@ class KernelClient:
 
     @property
     def heartbeat(self) -> HeartbeatMonitor:
-        """Whether the kernel beats, and pausing to ask so."""
+        """Whether the kernel beats, and pausing to ask so. Raises NotSupported if that channel is not open."""
+        if self._router.monitor is None:
+            raise not_opened(Channel.HEARTBEAT)
         return self._router.monitor
+
+    @property
+    def allow_stdin(self) -> bool:
+        """Whether the kernel may ask: there is an input hook, and the stdin channel is open."""
+        return self._input_hook is not None and Channel.STDIN in self.end.channels
 
     @property
     def pending(self) -> int:
@@ -87,6 +94,13 @@ class KernelClient:
             await self._router.__aexit__(*exc)
         finally:
             await self.end.aclose()
+
+    def end_requests(self, error: KernelwireError) -> None:
+        """End all requests that are under way with an error, for somebody who knows that no reply will come.
+
+        The client stays usable: the next request is sent to whoever serves the kernel's address then.
+        """
+        self._router.end_requests(error)
 
     async def request(
         self,
@@ -121,7 +135,7 @@ class KernelClient:
         try:
             async with asyncio.timeout(timeout):
                 while True:
-                    await self.end.iopub.ready()
+                    await self._output_ready()
                     with suppress(KernelDied, KernelRestarted):  # the one before the one that is waited for
                         return await self._first_answer()
         except TimeoutError:
@@ -237,7 +251,7 @@ class KernelClient:
             keep: keep the messages that were iterated over for the result. False for output without end: the result
                 then has only what was not iterated over.
         """
-        hook = input_hook or self._input_hook
+        hook = input_hook or (self._input_hook if self.allow_stdin else None)
         content = {
             "code": _code(code),
             "silent": silent,
@@ -260,13 +274,20 @@ class KernelClient:
         """Take the comms that the kernel opens for a target: `on_open` is called with each; None ends that."""
         self._router.comms.expect(target_name, on_open)
 
+    async def _output_ready(self) -> None:
+        if Channel.IOPUB in self.end.channels:
+            await self.end.iopub.ready()
+
     async def _first_answer(self) -> Message:
-        answers = {asyncio.create_task(self.kernel_info())}
+        asked = [each for each in (Channel.SHELL, Channel.CONTROL) if each in self.end.channels]
+        answers: set[asyncio.Task[Message]] = set()
         try:
-            done, _ = await asyncio.wait(answers, timeout=_BUSY)
-            if not done:
-                on_control = self.request("kernel_info_request", channel=Channel.CONTROL)
-                answers.add(asyncio.create_task(on_control))
+            for channel in asked or [Channel.SHELL]:
+                answers.add(asyncio.create_task(self.request("kernel_info_request", channel=channel)))
+                done, _ = await asyncio.wait(answers, timeout=_BUSY, return_when=asyncio.FIRST_COMPLETED)
+                if done:
+                    break
+            else:
                 done, _ = await asyncio.wait(answers, return_when=asyncio.FIRST_COMPLETED)
             return done.pop().result()
         finally:
@@ -287,6 +308,7 @@ async def connect(
     *,
     input_hook: InputHook | None = None,
     time_to_dead: float = TIME_TO_DEAD,
+    channels: Collection[Channel] = ALL_CHANNELS,
 ) -> AsyncIterator[KernelClient]:
     """A client of the kernel that a connection file describes, over the backend that its ``transport`` names.
 
@@ -295,6 +317,7 @@ async def connect(
             pattern of one (see :func:`kernelwire.connection_file.find`).
         input_hook: as for :class:`KernelClient`.
         time_to_dead: see :data:`TIME_TO_DEAD`; longer for a kernel that does not beat while it is busy.
+        channels: those to open. Without some the client can do less: what needs one raises NotSupported.
 
     Raises:
         ConfigurationError: the file, a field of it, or its transport cannot be used.
@@ -303,7 +326,7 @@ async def connect(
         connection = connection_file.read(connection_file.find(os.fspath(connection)))
     session = Session.of(connection)
     backend = registry.load(connection.transport)
-    end = await backend.connect(connection, identity=session.session_id.encode("ascii"))
+    end = await backend.connect(connection, identity=session.session_id.encode("ascii"), channels=channels)
     async with KernelClient(end, session, input_hook=input_hook, time_to_dead=time_to_dead) as client:
         yield client
 

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from typing import Self, TypeVar
+from typing import Final, Self, TypeVar
 
 from kernelwire.channels import (
     Channel,
@@ -19,6 +19,8 @@ from kernelwire.errors import NotSupported
 from kernelwire.loop_bound import LoopBound
 
 T = TypeVar("T")
+
+_IN_ORDER: Final = (Channel.SHELL, Channel.CONTROL, Channel.STDIN, Channel.IOPUB, Channel.HEARTBEAT)
 
 
 class _End:
@@ -57,6 +59,7 @@ class ClientEnd(_End):
 
     Attributes:
         shell, control, stdin, iopub, heartbeat: the channels. Touching one that was not opened raises NotSupported.
+        channels: the names of those that were.
     """
 
     def __init__(
@@ -77,7 +80,9 @@ class ClientEnd(_End):
         self._heartbeat = heartbeat
         if on_close is not None:
             self._closers.push_async_callback(on_close)
-        for channel in (shell, control, stdin, iopub, heartbeat):
+        opened = dict(zip(_IN_ORDER, (shell, control, stdin, iopub, heartbeat), strict=True))
+        self.channels = frozenset(name for name, channel in opened.items() if channel is not None)
+        for channel in opened.values():
             if channel is not None:
                 self._closers.push_async_callback(channel.aclose)
 
@@ -176,7 +181,12 @@ class KernelEnd(_End):
         await self._audible.wait()
 
 
+def not_opened(name: Channel) -> NotSupported:
+    """What using a channel raises that `connect` was not asked for."""
+    return NotSupported(f"the {name} channel was not opened: name it in connect(channels=...)")
+
+
 def _opened(channel: T | None, name: Channel) -> T:
     if channel is None:
-        raise NotSupported(f"the {name} channel was not opened: name it in connect(channels=...)")
+        raise not_opened(name)
     return channel

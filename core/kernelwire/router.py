@@ -10,9 +10,9 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, Self
 
-from kernelwire.channels import Channel
+from kernelwire.channels import Channel, IOPubChannel, StdinChannel
 from kernelwire.comms import COMM_TYPES, Comms
-from kernelwire.ends import ClientEnd
+from kernelwire.ends import ClientEnd, not_opened
 from kernelwire.errors import (
     ChannelClosed,
     GapNotice,
@@ -52,27 +52,29 @@ class Router:
     """Reads all channels of a client's end. Use as an async context manager; the end is the caller's to close.
 
     Arguments:
-        end: the kernel's channels.
+        end: the kernel's channels. Without some of them a client can do less: no iopub, no output; no heartbeat, no
+            knowing that the kernel died.
         session: verifies and signs.
         time_to_dead: seconds without a sign of life after which a kernel that gave one counts as dead.
 
     Attributes:
-        monitor: watches the heartbeat.
+        monitor: watches the heartbeat; None if that channel is not open.
         comms: the comms of this client.
     """
 
     def __init__(self, end: ClientEnd, session: Session, *, time_to_dead: float) -> None:
-        self.monitor = HeartbeatMonitor(end.heartbeat, time_to_dead=time_to_dead, on_change=self._on_heartbeat)
+        self.monitor: HeartbeatMonitor | None = None
+        if Channel.HEARTBEAT in end.channels:
+            self.monitor = HeartbeatMonitor(end.heartbeat, time_to_dead=time_to_dead, on_change=self._on_heartbeat)
         self.comms = Comms(self._send_comm)
         self._end = end
         self._session = session
         self._time_to_dead = time_to_dead
-        self._channels = {
-            Channel.SHELL: MessageChannel(end.shell, session),
-            Channel.CONTROL: MessageChannel(end.control, session),
-        }
-        self._stdin = MessageChannel(end.stdin, session)
-        self._iopub = MessageReceiver(end.iopub, session)
+        self._channels: dict[Channel, MessageChannel] = {}
+        if Channel.SHELL in end.channels:
+            self._channels[Channel.SHELL] = MessageChannel(end.shell, session)
+        if Channel.CONTROL in end.channels:
+            self._channels[Channel.CONTROL] = MessageChannel(end.control, session)
         self._requests: dict[str, Request] = {}
         self._sending: dict[str, asyncio.Timeout] = {}
         self._starting: dict[str, asyncio.Task[None]] = {}
@@ -91,12 +93,13 @@ class Router:
         return len(self._requests)
 
     async def __aenter__(self) -> Self:
-        self._routes = [
-            *(self._spawn(self._route_replies, channel) for channel in self._channels.values()),
-            self._spawn(self._route_input),
-            self._spawn(self._route_iopub),
-        ]
-        await self.monitor.__aenter__()
+        self._routes = [self._spawn(self._route_replies, channel) for channel in self._channels.values()]
+        if Channel.STDIN in self._end.channels:
+            self._routes.append(self._spawn(self._route_input, MessageChannel(self._end.stdin, self._session)))
+        if Channel.IOPUB in self._end.channels:
+            self._routes.append(self._spawn(self._route_iopub, MessageReceiver(self._end.iopub, self._session)))
+        if self.monitor is not None:
+            await self.monitor.__aenter__()
         return self
 
     async def __aexit__(self, *_exc: object) -> None:
@@ -104,11 +107,12 @@ class Router:
         for task in self._tasks:
             task.cancel()
         self._broken = ChannelClosed("the client was closed")
-        self._fail_all(self._broken)  # other tasks may still wait for replies
+        self.end_requests(self._broken)  # other tasks may still wait for replies
         try:
             await asyncio.gather(*self._tasks, return_exceptions=True)
         finally:
-            await self.monitor.__aexit__()
+            if self.monitor is not None:
+                await self.monitor.__aexit__()
 
     async def ask(self, request: PlainRequest, timeout: float | None) -> Message:
         """Send a request and wait for its reply.
@@ -117,17 +121,20 @@ class Router:
             TimeoutError: no reply in time.
             RequestFailed: none will come; the type says why.
             InvalidMessage, MessageTooLarge: the request cannot be sent.
+            NotSupported: its channel is not open.
             ChannelClosed, EndOfChannel, ConnectionLost, WrongLoop: as the channels.
         """
         self._check_connected()
+        channel = self._channel(request.channel)
         msg_id = request.message.msg_id
         self._requests[msg_id] = request
         try:
             async with asyncio.timeout(timeout) as limit:
                 self._sending[msg_id] = limit
-                # Not before there is a kernel: what is given up while there is none must not reach the next one.
-                await self._end.iopub.ready()
-                await self._channels[request.channel].send(request.message)
+                if Channel.IOPUB in self._end.channels:
+                    # Not before there is a kernel: what is given up while there is none must not reach the next one.
+                    await self._end.iopub.ready()
+                await channel.send(request.message)
                 return await request.reply
         except TimeoutError:
             if request.reply.done() and not request.reply.cancelled():  # it failed, or came in the nick of time
@@ -141,13 +148,17 @@ class Router:
         """Have an execution sent, as soon as its output can be heard.
 
         Raises:
+            NotSupported: its channel, iopub, or stdin if it has an input hook, is not open.
             ChannelClosed, EndOfChannel, ConnectionLost: the connection has ended.
         """
         self._check_connected()
+        channel = self._channel(execution.channel)
+        output = self._end.iopub
+        questions = self._end.stdin if execution.input_hook is not None else None
         msg_id = execution.message.msg_id
         self._requests[msg_id] = execution
         # A task, so that a kernel that dies meanwhile ends the wait, and a cancelled reader may read on later.
-        task = self._spawn(self._send_execution, execution)
+        task = self._spawn(self._send_execution, execution, channel, output, questions)
         self._starting[msg_id] = task
         task.add_done_callback(lambda _: self._starting.pop(msg_id, None))
 
@@ -160,20 +171,34 @@ class Router:
         self._forget(execution)
         return True
 
-    async def _send_execution(self, execution: Execution) -> None:
+    def end_requests(self, error: KernelwireError) -> None:
+        """End all that is under way with an error. What is asked from now on is asked as ever."""
+        for starting in self._starting.values():
+            starting.cancel()  # or the next kernel would run what this one is said to have died over
+        for request in list(self._requests.values()):
+            self._end_request(request, error.again())
+        self.comms.end(error)
+        for limit in self._sending.values():
+            # A wire that is full makes senders wait; nobody would take what they have.
+            if not limit.expired():
+                limit.reschedule(asyncio.get_running_loop().time())
+
+    async def _send_execution(
+        self, execution: Execution, channel: MessageChannel, output: IOPubChannel, questions: StdinChannel | None
+    ) -> None:
         try:
             # Known before asked, so that no output of it can be missed.
-            await self._end.iopub.ready()
-            if execution.input_hook is not None:
-                await self._end.stdin.ready()
-            await self._channels[execution.channel].send(execution.message)
+            await output.ready()
+            if questions is not None:
+                await questions.ready()
+            await channel.send(execution.message)
         except LocalError as error:  # the request's own fault, or the client closes; no other request is concerned
             self._end_request(execution, error)
 
     async def _send_comm(self, msg_type: str, content: Mapping[str, Any], buffers: "Sequence[Buffer]") -> None:
         self._check_connected()
         message = self._session.message(msg_type, content, buffers=buffers)
-        await self._channels[Channel.SHELL].send(message)
+        await self._channel(Channel.SHELL).send(message)
 
     async def _route_replies(self, channel: MessageChannel) -> None:
         while True:
@@ -184,10 +209,10 @@ class Router:
                 self._settle(request)
             del reply, request  # as on iopub
 
-    async def _route_iopub(self) -> None:
+    async def _route_iopub(self, channel: MessageReceiver) -> None:
         while True:
             try:
-                message, wire = await self._iopub.receive_from()
+                message, wire = await channel.receive_from()
             except GapNotice as notice:
                 for each in self._requests.values():
                     each.on_gap(notice.again())
@@ -200,22 +225,22 @@ class Router:
                 self.comms.on_message(message, wire.size)
             del message, wire, request  # perhaps large, and the next may be long in coming
 
-    async def _route_input(self) -> None:
+    async def _route_input(self, channel: MessageChannel) -> None:
         while True:
-            question = await self._stdin.receive()
+            question = await channel.receive()
             request = self._hear(question)
             if question.msg_type == "input_request" and isinstance(request, Execution) and request.input_hook:
                 self._stop_answering(request)  # a new question takes the place of an old one
-                self._answering[request.message.msg_id] = self._spawn(self._answer, request, question)
+                self._answering[request.message.msg_id] = self._spawn(self._answer, channel, request, question)
 
-    async def _answer(self, execution: Execution, question: Message) -> None:
+    async def _answer(self, channel: MessageChannel, execution: Execution, question: Message) -> None:
         value = await execution.answer(question)
         try:
-            await self._stdin.send(self._session.message("input_reply", {"value": value}, parent=question))
+            await channel.send(self._session.message("input_reply", {"value": value}, parent=question))
         except (InvalidMessage, MessageTooLarge):
             _log.exception("the input hook's answer cannot be sent")
             value = END_OF_INPUT
-            await self._stdin.send(self._session.message("input_reply", {"value": value}, parent=question))
+            await channel.send(self._session.message("input_reply", {"value": value}, parent=question))
 
     def _hear(self, message: Message) -> Request | None:
         """Note a sign of life; return the request that a message belongs to."""
@@ -253,7 +278,7 @@ class Router:
         message = self._session.message("kernel_info_request")
         probe = Probe(message, suspect.channel, [suspect], self._end_request)
         self._requests[message.msg_id] = probe
-        self._spawn(self._channels[probe.channel].send, message)
+        self._spawn(self._channel(probe.channel).send, message)
 
     def _end_request(self, request: Request, error: KernelwireError) -> None:
         self._forget(request)
@@ -281,23 +306,18 @@ class Router:
         # One that was never heard may still be starting. One that was heard since the beat that it missed is alive: it
         # may have come back meanwhile, and a bridge holds beats back until it knows that.
         elif self._last_heard is not None and now - self._last_heard >= self._time_to_dead:
-            self._fail_all(KernelDied(f"the kernel has not answered its heartbeat for {since:.1f} s"))
+            self.end_requests(KernelDied(f"the kernel has not answered its heartbeat for {since:.1f} s"))
 
     async def _wind_up(self, error: KernelwireError) -> None:
         # What the other channels hold came before the end: replies, and output of what ran.
         await asyncio.wait(self._routes, timeout=WIND_UP)
-        self._fail_all(error)
+        self.end_requests(error)
 
-    def _fail_all(self, error: KernelwireError) -> None:
-        for starting in self._starting.values():
-            starting.cancel()  # or the next kernel would run what this one is said to have died over
-        for request in list(self._requests.values()):
-            self._end_request(request, error.again())
-        self.comms.end(error)
-        for limit in self._sending.values():
-            # A wire that is full makes senders wait; nobody would take what they have.
-            if not limit.expired():
-                limit.reschedule(asyncio.get_running_loop().time())
+    def _channel(self, name: Channel) -> MessageChannel:
+        try:
+            return self._channels[name]
+        except KeyError:
+            raise not_opened(name) from None
 
     def _check_connected(self) -> None:
         if self._broken is not None:
