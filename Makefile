@@ -22,6 +22,7 @@ unit: $(READY)
 
 bench: $(READY)
 	$(BIN)/python tests/benchmarks/raw_channels.py
+	$(BIN)/python tests/benchmarks/clients.py
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("kernelwire needs Python 3.11 or newer; this is " + sys.version.split()[0] + ": make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'

@@ -16,8 +16,9 @@ import zmq
 from kernelwire.connection import PORT_FIELDS, ConnectionInfo
 from kernelwire.errors import AddressInUse, InvalidField
 
-_IPC_DIRECTORY: Final = "kernelwire-ipc-"
-"""Prefix of the private directories that `prepare_ipc` makes, by which `release_ipc` knows them again."""
+_IPC_DIRECTORY: Final = "kw-"
+"""Prefix of the private directories that `prepare_ipc` makes, by which `release_ipc` knows them again. Short, as is the
+name below: kernels made with xeus have 32 bytes for an address, and end if it has more."""
 
 _FREE_TRIES: Final = 500
 _FREE_PAUSE: Final = 0.002
@@ -75,7 +76,7 @@ def prepare_ipc(info: ConnectionInfo) -> ConnectionInfo:
     Raises:
         InvalidField: the path is too long for the operating system.
     """
-    path = info.ip or str(Path(tempfile.mkdtemp(prefix=_IPC_DIRECTORY)) / "kernel")
+    path = info.ip or str(Path(tempfile.mkdtemp(prefix=_IPC_DIRECTORY)) / "k")
     made = None if info.ip else Path(path).parent
     chosen: dict[str, int] = {}
     taken = {getattr(info, field) for field in PORT_FIELDS}

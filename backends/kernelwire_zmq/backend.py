@@ -12,7 +12,7 @@ from kernelwire.connection import ConnectionInfo
 from kernelwire.ends import ClientEnd, KernelEnd
 from kernelwire.inbox import GAP_LIMIT, HIGH_WATER
 from kernelwire.session import Session
-from kernelwire_zmq import addresses
+from kernelwire_zmq import addresses, curve
 from kernelwire_zmq.channels import Control, Duplex, Heartbeat, IOPub, Shell, Stdin
 from kernelwire_zmq.connected import CONNECTED, GONE, Connected
 from kernelwire_zmq.contexts import SharedContext
@@ -153,6 +153,9 @@ class ZmqBackend(Backend):
         )
         publisher.end = echo.end = end
         return end
+
+    def encrypt(self, info: ConnectionInfo) -> ConnectionInfo:
+        return curve.with_keys(info)
 
 
 class TcpBackend(ZmqBackend):

@@ -3,10 +3,28 @@
 Source: RFC 26/CurveZMQ; the fields are those that jupyter_client 8.9 writes.
 """
 
+from typing import Final
+
 import zmq
 
 from kernelwire.connection import ConnectionInfo
-from kernelwire.errors import InvalidField
+from kernelwire.errors import InvalidField, NotSupported
+
+_NO_CURVE: Final = "this libzmq was built without CURVE; install libsodium and pyzmq"
+
+
+def with_keys(info: ConnectionInfo) -> ConnectionInfo:
+    """Add a new pair of keys, unless there is one.
+
+    Raises:
+        NotSupported: this libzmq has no CURVE.
+    """
+    if info.curve_publickey is not None or info.curve_secretkey is not None:
+        return info
+    if not zmq.has("curve"):
+        raise NotSupported(_NO_CURVE)
+    public, secret = zmq.curve_keypair()
+    return info.replace(curve_publickey=public, curve_secretkey=secret)
 
 
 def as_client(socket: "zmq.Socket[bytes]", info: ConnectionInfo) -> None:
@@ -42,7 +60,7 @@ def as_server(socket: "zmq.Socket[bytes]", info: ConnectionInfo) -> None:
 
 def _pair(info: ConnectionInfo) -> tuple[bytes, bytes | None]:
     if not zmq.has("curve"):
-        raise InvalidField("curve_publickey", "this libzmq was built without CURVE; install libsodium and pyzmq")
+        raise InvalidField("curve_publickey", _NO_CURVE)
     secret = info.curve_secretkey
     if secret is None:
         assert info.curve_publickey is not None

@@ -37,13 +37,22 @@ if TYPE_CHECKING:
     from kernelwire.execution import Execution as Execution
     from kernelwire.execution import InputRequest as InputRequest
     from kernelwire.heartbeat import HeartbeatMonitor as HeartbeatMonitor
+    from kernelwire.launch import AutoRestart as AutoRestart
+    from kernelwire.launch import Patience as Patience
+    from kernelwire.launcher import Launcher as Launcher
+    from kernelwire.launcher import LocalLauncher as LocalLauncher
     from kernelwire.manager import KernelManager as KernelManager
     from kernelwire.message_channel import MessageChannel as MessageChannel
     from kernelwire.messages import Message as Message
     from kernelwire.messages import WireMessage as WireMessage
+    from kernelwire.raw_channels import RawChannels as RawChannels
+    from kernelwire.raw_channels import open_channels as open_channels
     from kernelwire.session import Session as Session
 
+    __version__: str
+
 _HOMES = {
+    "AutoRestart": "launch",
     "Backend": "backend",
     "Bridge": "bridge",
     "Capabilities": "backend",
@@ -62,8 +71,12 @@ _HOMES = {
     "KernelClient": "client",
     "KernelEnd": "ends",
     "KernelManager": "manager",
+    "Launcher": "launcher",
+    "LocalLauncher": "launcher",
     "Message": "messages",
     "MessageChannel": "message_channel",
+    "Patience": "launch",
+    "RawChannels": "raw_channels",
     "Session": "session",
     "ShellChannel": "channels",
     "StdinChannel": "channels",
@@ -72,12 +85,17 @@ _HOMES = {
     "errors": "errors",
     "new_key": "connection",
     "open_bridge": "bridge",
+    "open_channels": "raw_channels",
 }
 
 __all__ = sorted(_HOMES)
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib import metadata
+
+        return metadata.version("kernelwire")
     if name not in _HOMES:
         raise AttributeError(f"module 'kernelwire' has no attribute {name!r}")
     home = importlib.import_module(f"kernelwire.{_HOMES[name]}")
@@ -85,4 +103,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, "__version__"})

@@ -98,6 +98,20 @@ class Backend(ABC):
         """
         return info
 
+    def encrypt(self, info: ConnectionInfo) -> ConnectionInfo:
+        """Add the keys with which a new kernel and its clients encrypt this wire. What is set already stays.
+
+        For kernels that serve this transport themselves and claim to read such keys.
+
+        Raises:
+            NotSupported: this transport has none, or not on this machine.
+        """
+        raise NotSupported(f"transport {info.transport!r} has no keys for a new kernel to encrypt with")
+
+    def for_clients(self, info: ConnectionInfo) -> ConnectionInfo:
+        """The same without what only the kernel's end may know: what to write into files that clients read."""
+        return info
+
     def release(self, info: ConnectionInfo) -> None:  # noqa: B027 - a working default, not a duty
         """Remove what `prepare` and a kernel on this address may have left behind. Never fails for what is gone.
 

@@ -5,33 +5,31 @@ meanwhile. When several threads wait, one of them leads: it drives for all, and 
 over. Between calls nobody drives: what arrives then is held by the transport and dealt with in the next call.
 """
 
-import asyncio
 import atexit
 import functools
 import os
-from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
-from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
 from kernelwire import client as async_client
+from kernelwire import interactive
+from kernelwire.blocking_comm import BlockingComm, BlockingOnOpen, in_thread
+from kernelwire.blocking_execution import BlockingExecution, BlockingInputHook
+from kernelwire.channels import ALL_CHANNELS, Channel
 from kernelwire.client import TIME_TO_DEAD, KernelClient
 from kernelwire.connection import ConnectionInfo
-from kernelwire.errors import ChannelBusy, LocalError
-from kernelwire.execution import ExecuteResult, Execution, InputRequest
-from kernelwire.loop_driver import LoopDriver, Outcome, Wait, was_closed
+from kernelwire.errors import KernelwireError
+from kernelwire.execution import ExecuteResult
+from kernelwire.loop_driver import LoopDriver
 from kernelwire.messages import Message
+from kernelwire.session import Session
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-BlockingInputHook = Callable[[InputRequest], str | Awaitable[str]]
-"""Answers an input request; called in the thread that waits for the execution. ``str()`` of what it gets is the prompt,
-so the built-in ``input`` is one. What it returns may be an awaitable, which the client's loop then awaits."""
-
-_BATCH: Final = 64
-"""Messages taken in one go, so that each of them does not cost a start and a stop of the loop."""
 
 
 def connect(
@@ -39,6 +37,7 @@ def connect(
     *,
     input_hook: BlockingInputHook | None = None,
     time_to_dead: float = TIME_TO_DEAD,
+    channels: Collection[Channel] = ALL_CHANNELS,
 ) -> "BlockingKernelClient":
     """A client of the kernel that a connection file describes: ``with kernelwire.blocking.connect(file) as client:``.
 
@@ -48,181 +47,13 @@ def connect(
         connection: as for :func:`kernelwire.connect`.
         input_hook: answers ``input()`` of the kernel; without one the kernel is told that there is no stdin.
         time_to_dead: as for :func:`kernelwire.connect`.
+        channels: likewise.
 
     Raises:
         ConfigurationError: the file, a field of it, or its transport cannot be used.
         WrongLoop: an event loop runs in this thread.
     """
-    return BlockingKernelClient(connection, input_hook=input_hook, time_to_dead=time_to_dead)
-
-
-class BlockingExecution:
-    """Iterate over it for the messages as they come; call :meth:`result` for how it ended; or first one, then the
-    other. The request is sent when either begins. Made by :meth:`BlockingKernelClient.execute`.
-
-    One thread at a time may read. A wait that Ctrl-C has ended may be taken up again: nothing is lost.
-
-    Arguments:
-        driver: the client's.
-        make: makes the execution, in the loop.
-        input_hook: answers what the kernel asks.
-        keep: whether what is iterated over is kept for the result.
-    """
-
-    def __init__(
-        self,
-        driver: LoopDriver,
-        make: Callable[..., Execution],
-        input_hook: BlockingInputHook | None = None,
-        *,
-        keep: bool = True,
-    ) -> None:
-        self._driver = driver
-        self._make = make
-        self._input_hook = input_hook
-        self._keep = keep
-        self._execution: Execution | None = None
-        self._messages: AsyncIterator[Message] | None = None
-        self._held: deque[Message | Exception | None] = deque()  # None stands for the end
-        self._filling: asyncio.Task[None] | None = None
-        self._waiting: Wait | None = None
-        self._iterating: Wait | None = None
-        self._errands: deque[Callable[[], None]] = deque()
-
-    def __iter__(self) -> Iterator[Message]:
-        """As iteration over :class:`~kernelwire.execution.Execution`.
-
-        Raises:
-            ChannelBusy: another thread reads.
-        """
-        while True:
-            try:
-                message = self._held.popleft()
-            except IndexError:
-                wait = Wait(self._errands)
-                try:
-                    self._read(wait, self._driver.wait, wait, functools.partial(self._fill, wait))
-                except LocalError:
-                    raise
-                except BaseException:
-                    # As in result(): what was not sent yet is not to be sent behind the caller's back.
-                    self._driver.call(self._put_aside)
-                    raise
-                continue
-            if message is None:
-                return
-            if isinstance(message, Exception):
-                raise message
-            yield message
-
-    def result(self) -> ExecuteResult:
-        """Read the rest of the output, then the result.
-
-        Raises:
-            as iteration. ``Incomplete.result`` is what there is.
-        """
-        outcome = Outcome[ExecuteResult](self._errands)
-        return self._read(outcome, self._driver.run_as, outcome, self._rest)
-
-    def _read(self, wait: Wait, read: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        if self._waiting is not None:
-            raise ChannelBusy("another thread reads the output of this execution")
-        try:
-            self._waiting = wait
-            return read(*args, **kwargs)
-        finally:
-            self._waiting = None
-
-    def _fill(self, wait: Wait) -> None:
-        self._iterating = wait
-        # A task that may outlive the wait, since more may have come than the one message that is waited for.
-        if self._held:
-            self._wake()
-        elif self._filling is None or self._filling.done():
-            self._filling = self._driver.loop.create_task(self._take(), name="kernelwire blocking iteration")
-            self._filling.add_done_callback(self._wake)
-
-    async def _take(self) -> None:
-        """Hold what is there, and what comes until the next wait; never more than a batch."""
-        try:
-            messages = self._messages = self._messages or aiter(self._started())
-            async for message in messages:
-                self._held.append(message)
-                if len(self._held) >= _BATCH:
-                    return
-                self._wake()
-            self._held.append(None)
-            self._messages = None
-        except asyncio.CancelledError:
-            self._messages = None
-            if self._driver.closing:
-                self._held.append(was_closed())
-        except Exception as error:  # noqa: BLE001 - it is the reader's
-            self._messages = None
-            self._held.append(error)
-
-    async def _rest(self) -> ExecuteResult:
-        self._put_aside()
-        if self._filling is not None:
-            await asyncio.wait([self._filling])
-        unread: list[Message] = []
-        while self._held:
-            message = self._held.popleft()
-            if isinstance(message, Exception):
-                raise message
-            if message is not None:
-                unread.append(message)
-        try:
-            if self._messages is not None:
-                async for message in self._messages:
-                    unread.append(message)
-        finally:
-            self._messages = None
-        result = await self._started()
-        # Only iterated over here, not by the caller.
-        return result if self._keep else replace(result, outputs=(*unread, *result.outputs))
-
-    def _put_aside(self) -> None:
-        if self._filling is not None:
-            self._filling.cancel()
-
-    def _started(self) -> Execution:
-        if self._execution is None:
-            self._execution = self._make(input_hook=self._input_hook and self._ask)
-        return self._execution
-
-    def _wake(self, _: object = None) -> None:
-        if self._iterating is not None and not self._iterating.done:
-            self._driver.finish(self._iterating)
-
-    async def _ask(self, question: InputRequest) -> str:
-        """Have the waiting thread call the hook. If none waits, the next one will."""
-        answered: asyncio.Future[tuple[str | Awaitable[str], Exception | None]] = self._driver.loop.create_future()
-        self._errands.append(functools.partial(self._answer, _Question(*question), answered))
-        if self._waiting is not None:
-            self._driver.look(self._waiting)
-        answer, error = await answered
-        if error is not None:
-            raise error
-        return answer if isinstance(answer, str) else await answer
-
-    def _answer(self, question: InputRequest, answered: "asyncio.Future[Any]") -> None:
-        assert self._input_hook is not None
-        try:
-            answer: tuple[Any, Exception | None] = self._input_hook(question), None
-        except Exception as error:  # noqa: BLE001 - the execution deals with it
-            answer = "", error
-        except BaseException:
-            self._driver.call(answered.cancel)
-            raise
-        self._driver.call(_settle, answered, answer)
-
-
-class _Question(InputRequest):
-    """An input request that prompts as it is printed."""
-
-    def __str__(self) -> str:
-        return self.prompt
+    return BlockingKernelClient(connection, input_hook=input_hook, time_to_dead=time_to_dead, channels=channels)
 
 
 def _blocking(
@@ -234,6 +65,18 @@ def _blocking(
 
     call.__module__ = __name__
     call.__qualname__ = f"BlockingKernelClient.{method.__name__}"
+    return call
+
+
+def _coroutine(
+    method: Callable[Concatenate[KernelClient, P], T],
+) -> Callable[Concatenate[KernelClient, P], Coroutine[Any, Any, T]]:
+    """For what does not wait, and yet is to be called in the loop."""
+
+    @functools.wraps(method)
+    async def call(client: KernelClient, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return method(client, *args, **kwargs)
+
     return call
 
 
@@ -254,7 +97,7 @@ class BlockingKernelClient:
     The heartbeat is watched during calls only. A kernel that cannot beat while nobody asks is not held to be dead.
 
     Arguments:
-        connection, input_hook, time_to_dead: as for :func:`connect`.
+        connection, input_hook, time_to_dead, channels: as for :func:`connect`.
     """
 
     def __init__(
@@ -263,10 +106,11 @@ class BlockingKernelClient:
         *,
         input_hook: BlockingInputHook | None = None,
         time_to_dead: float = TIME_TO_DEAD,
+        channels: Collection[Channel] = ALL_CHANNELS,
     ) -> None:
         self._input_hook = input_hook
         self._driver = LoopDriver()
-        self._context = async_client.connect(connection, time_to_dead=time_to_dead)
+        self._context = async_client.connect(connection, time_to_dead=time_to_dead, channels=channels)
         try:
             self._client = self._driver.run(self._context.__aenter__)
         except BaseException:
@@ -274,6 +118,30 @@ class BlockingKernelClient:
             raise
         self._driver.on_resume = self._resume
         _open.add(self)
+
+    @property
+    def session(self) -> Session:
+        """Makes and signs the client's messages."""
+        return self._client.session
+
+    @property
+    def allow_stdin(self) -> bool:
+        """Whether the kernel may ask: there is an input hook, and the stdin channel is open."""
+        return self._input_hook is not None and Channel.STDIN in self._client.end.channels
+
+    @property
+    def is_beating(self) -> bool | None:
+        """Whether the kernel beats, as the last call saw it; None if none has.
+
+        Raises:
+            NotSupported: the heartbeat channel is not open.
+        """
+        return self._client.heartbeat.is_beating
+
+    @property
+    def broken(self) -> KernelwireError | None:
+        """Why nothing can be asked any more, as far as the last call saw; None while it can."""
+        return self._client.broken
 
     @property
     def pending(self) -> int:
@@ -311,6 +179,8 @@ class BlockingKernelClient:
     create_subshell = _blocking(KernelClient.create_subshell)
     delete_subshell = _blocking(KernelClient.delete_subshell)
     list_subshells = _blocking(KernelClient.list_subshells)
+    end_requests = _blocking(_coroutine(KernelClient.end_requests))
+    on_kernel_end = _blocking(_coroutine(KernelClient.on_kernel_end))
 
     def history(  # written out, since its keywords are open
         self,
@@ -335,6 +205,7 @@ class BlockingKernelClient:
         user_expressions: Mapping[str, str] | None = None,
         stop_on_error: bool = True,
         subshell_id: str | None = None,
+        allow_stdin: bool = True,
         input_hook: BlockingInputHook | None = None,
         keep: bool = True,
     ) -> BlockingExecution:
@@ -347,6 +218,7 @@ class BlockingKernelClient:
             user_expressions: names to expressions, evaluated afterwards.
             stop_on_error: an error aborts what is queued behind it.
             subshell_id: the subshell to run it in; None for the main one.
+            allow_stdin: False tells the kernel not to ask, whatever hook there is.
             input_hook: answers input requests of this execution; the client's own if not given.
             keep: keep the messages that were iterated over for the result. False for output without end: the result
                 then has only what was not iterated over.
@@ -359,15 +231,46 @@ class BlockingKernelClient:
             user_expressions=user_expressions,
             stop_on_error=stop_on_error,
             subshell_id=subshell_id,
+            allow_stdin=allow_stdin,
             keep=keep,
         )
-        return BlockingExecution(self._driver, make, input_hook or self._input_hook, keep=keep)
+        input_hook = input_hook or (self._input_hook if self.allow_stdin else None)
+        return BlockingExecution(self._driver, make, input_hook, keep=keep)
+
+    def execute_interactive(
+        self,
+        code: str,
+        *,
+        output_hook: Callable[[Message], object] | None = None,
+        input_hook: BlockingInputHook | None = None,
+        timeout: float | None = None,
+        **options: Any,
+    ) -> ExecuteResult:
+        """As :meth:`KernelClient.execute_interactive`. Both hooks are called in this thread; the time limit ends the
+        waiting, not what a hook does.
+        """
+        if Channel.STDIN in self._client.end.channels:
+            input_hook = input_hook or self._input_hook or interactive.ask_here
+        execution = self.execute(code, input_hook=input_hook, **options)
+        return execution.follow(output_hook or interactive.show, timeout)
+
+    def open_comm(
+        self, target_name: str, data: Mapping[str, Any] | None = None, *, buffers: "Sequence[Buffer]" = ()
+    ) -> BlockingComm:
+        """Open a comm to a target in the kernel. A kernel that has no such target closes it at once."""
+        return BlockingComm(self._driver, self._driver.run(self._client.open_comm, target_name, data, buffers=buffers))
+
+    def on_comm(self, target_name: str, on_open: BlockingOnOpen | None) -> None:
+        """Take the comms that the kernel opens for a target: `on_open` is called with each, in a thread of its own;
+        None ends that. They are noticed during calls, of whatever thread.
+        """
+        handler = None if on_open is None else in_thread(self._driver, on_open)
+        self._driver.run(_coroutine(KernelClient.on_comm), self._client, target_name, handler)
 
     def _resume(self) -> None:
-        monitor = self._client.heartbeat
-        if not monitor.paused:
-            monitor.pause()
-            monitor.unpause()
+        if Channel.HEARTBEAT in self._client.end.channels and not self._client.heartbeat.paused:
+            self._client.heartbeat.pause()
+            self._client.heartbeat.unpause()
 
 
 _open: set[BlockingKernelClient] = set()
@@ -381,11 +284,6 @@ def _close_all() -> None:
 
 
 atexit.register(_close_all)
-
-
-def _settle(future: "asyncio.Future[T]", result: T) -> None:
-    if not future.done():
-        future.set_result(result)
 
 
 async def _nothing() -> None:

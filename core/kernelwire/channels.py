@@ -170,6 +170,7 @@ class HeartbeatChannel(ABC):
 
         Raises:
             NoBeat: no answer in time; the next beat is independent of this one.
+            WireDown: likewise, on a wire that mends itself and is down just now.
             NotSupported: the wire has no heartbeat (``capabilities.beat`` is ``"none"``).
             ChannelClosed, ConnectionLost, WrongLoop: as for the other channels.
         """

@@ -6,15 +6,17 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from kernelwire import connection_file, registry
+from kernelwire import interactive
 from kernelwire.channels import ALL_CHANNELS, Channel
 from kernelwire.comms import Comm, OnOpen
 from kernelwire.connection import ConnectionInfo
 from kernelwire.ends import ClientEnd, not_opened
 from kernelwire.errors import InvalidMessage, KernelDied, KernelRestarted, KernelwireError, NotSupported, RequestTimeout
-from kernelwire.execution import Execution, InputHook
+from kernelwire.execution import ExecuteResult, Execution, InputHook
 from kernelwire.heartbeat import HeartbeatMonitor
+from kernelwire.interactive import OutputHook
 from kernelwire.messages import Message
+from kernelwire.raw_channels import open_end
 from kernelwire.requests import FlushRequest, PlainRequest
 from kernelwire.router import Router
 from kernelwire.session import Session
@@ -39,7 +41,8 @@ class KernelClient:
     all of them raise:
 
     - RequestTimeout: no reply within `timeout` seconds. None, the default, waits for as long as the kernel lives.
-    - KernelDied: the kernel's heartbeat stopped. KernelRestarted: another kernel has taken its place.
+    - KernelDied: the kernel's heartbeat stopped, or whoever started it says that it has ended. KernelRestarted: another
+      kernel has taken its place.
     - NoReply: the kernel is done with the request, and no reply has come.
     - InvalidMessage, MessageTooLarge: the request cannot be sent.
     - ChannelClosed, EndOfChannel, ConnectionLost, WrongLoop: as the channels.
@@ -95,12 +98,27 @@ class KernelClient:
         finally:
             await self.end.aclose()
 
+    @property
+    def broken(self) -> KernelwireError | None:
+        """Why this client can ask nothing any more; None while it can."""
+        return self._router.broken
+
     def end_requests(self, error: KernelwireError) -> None:
         """End all requests that are under way with an error, for somebody who knows that no reply will come.
 
         The client stays usable: the next request is sent to whoever serves the kernel's address then.
         """
         self._router.end_requests(error)
+
+    def on_kernel_end(self, error: KernelwireError, *, for_good: bool = False) -> None:
+        """For somebody who knows that the kernel has ended: end the requests under way with `error`, each when nothing
+        has come for it for a fifth of a second, so that what the kernel sent last is not lost.
+
+        Arguments:
+            error: what ends them.
+            for_good: no kernel will serve this address again, so further requests end with `error` too.
+        """
+        self._router.on_kernel_end(error, for_good=for_good)
 
     async def request(
         self,
@@ -135,7 +153,7 @@ class KernelClient:
         try:
             async with asyncio.timeout(timeout):
                 while True:
-                    await self._output_ready()
+                    await self._router.output_ready()
                     with suppress(KernelDied, KernelRestarted):  # the one before the one that is waited for
                         return await self._first_answer()
         except TimeoutError:
@@ -145,7 +163,8 @@ class KernelClient:
 
     async def flush(self, timeout: float | None = None) -> None:
         """Wait until everything that the kernel has published for earlier requests of this client is here."""
-        await self.end.iopub.ready()
+        if Channel.IOPUB not in self.end.channels:
+            raise not_opened(Channel.IOPUB)
         await self._ask(FlushRequest(self.session.message("kernel_info_request")), timeout)
 
     async def kernel_info(self, timeout: float | None = None) -> Message:
@@ -235,6 +254,7 @@ class KernelClient:
         user_expressions: Mapping[str, str] | None = None,
         stop_on_error: bool = True,
         subshell_id: str | None = None,
+        allow_stdin: bool = True,
         input_hook: InputHook | None = None,
         keep: bool = True,
     ) -> Execution:
@@ -247,11 +267,12 @@ class KernelClient:
             user_expressions: names to expressions, evaluated afterwards.
             stop_on_error: an error aborts what is queued behind it.
             subshell_id: the subshell to run it in; None for the main one.
+            allow_stdin: False tells the kernel not to ask, whatever hook there is.
             input_hook: answers input requests of this execution; the client's own if not given.
             keep: keep the messages that were iterated over for the result. False for output without end: the result
                 then has only what was not iterated over.
         """
-        hook = input_hook or (self._input_hook if self.allow_stdin else None)
+        hook = (input_hook or (self._input_hook if self.allow_stdin else None)) if allow_stdin else None
         content = {
             "code": _code(code),
             "silent": silent,
@@ -263,6 +284,39 @@ class KernelClient:
         header: dict[str, Any] = {} if subshell_id is None else {"subshell_id": subshell_id}
         return Execution(self.session.message("execute_request", content, **header), self._router, hook, keep=keep)
 
+    async def execute_interactive(
+        self,
+        code: str,
+        *,
+        output_hook: OutputHook | None = None,
+        input_hook: InputHook | None = None,
+        timeout: float | None = None,
+        **options: Any,
+    ) -> ExecuteResult:
+        """Run code as if it were run here: show its output as it comes, and have the user answer its questions.
+
+        An error of the code is shown, not raised; the result has it. When the time is over the code runs on, behind
+        other clients' code perhaps: `interrupt` ends what runs.
+
+        Arguments:
+            code: what to run.
+            output_hook: takes each output message; if it is a coroutine function, it is awaited. By default
+                :func:`kernelwire.interactive.show`: text to standard output and standard error, and in IPython what
+                IPython can display.
+            input_hook: answers input requests; if not given the client's own, and without one the user at the terminal.
+            timeout: seconds to wait.
+            options: as for `execute`.
+
+        Raises:
+            RequestTimeout: it is not over within `timeout` seconds.
+            Incomplete: it is over, and some of its output got lost; ``Incomplete.result`` is what there is.
+            as iteration over an :class:`Execution`, except for GapNotice; and what the output hook raises.
+        """
+        if Channel.STDIN in self.end.channels:
+            input_hook = input_hook or self._input_hook or interactive.asker()
+        execution = self.execute(code, input_hook=input_hook, **options)
+        return await interactive.follow(execution, output_hook or interactive.show, timeout)
+
     async def open_comm(
         self, target_name: str, data: Mapping[str, Any] | None = None, *, buffers: "Sequence[Buffer]" = ()
     ) -> Comm:
@@ -273,10 +327,6 @@ class KernelClient:
     def on_comm(self, target_name: str, on_open: OnOpen | None) -> None:
         """Take the comms that the kernel opens for a target: `on_open` is called with each; None ends that."""
         self._router.comms.expect(target_name, on_open)
-
-    async def _output_ready(self) -> None:
-        if Channel.IOPUB in self.end.channels:
-            await self.end.iopub.ready()
 
     async def _first_answer(self) -> Message:
         asked = [each for each in (Channel.SHELL, Channel.CONTROL) if each in self.end.channels]
@@ -322,11 +372,7 @@ async def connect(
     Raises:
         ConfigurationError: the file, a field of it, or its transport cannot be used.
     """
-    if not isinstance(connection, ConnectionInfo):
-        connection = connection_file.read(connection_file.find(os.fspath(connection)))
-    session = Session.of(connection)
-    backend = registry.load(connection.transport)
-    end = await backend.connect(connection, identity=session.session_id.encode("ascii"), channels=channels)
+    end, session = await open_end(connection, channels)
     async with KernelClient(end, session, input_hook=input_hook, time_to_dead=time_to_dead) as client:
         yield client
 

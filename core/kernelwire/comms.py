@@ -6,7 +6,7 @@ for a *target*, sends data and buffers, and closes it.
 
 import logging
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 from kernelwire.channels import until_end
@@ -153,11 +153,16 @@ class Comms:
             self.forget(comm)
             comm.on_close()
 
-    def end(self, error: KernelwireError) -> None:
-        """The connection ended."""
-        for comm in self._open.values():
+    @property
+    def opened(self) -> "tuple[Comm, ...]":
+        """Those that are open."""
+        return tuple(self._open.values())
+
+    def end(self, error: KernelwireError, comms: "Iterable[Comm] | None" = None) -> None:
+        """The connection ended, or the kernel that had these comms."""
+        for comm in self.opened if comms is None else comms:
+            self.forget(comm)
             comm.on_close(error.again())
-        self._open.clear()
 
     def _on_open(self, comm_id: str, message: Message) -> None:
         target_name = str(message.content.get("target_name", ""))

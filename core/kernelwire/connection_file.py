@@ -7,9 +7,7 @@ their owner alone, under any umask; one that others can open is read with a warn
 import difflib
 import glob
 import os
-import shlex
 import stat
-import warnings
 import weakref
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,7 +15,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 from uuid import uuid4
 
-from kernelwire import jsoncodec
+from kernelwire import jsoncodec, private_file, ticket
 from kernelwire.connection import ConnectionInfo
 from kernelwire.errors import (
     ConnectionFileError,
@@ -25,7 +23,9 @@ from kernelwire.errors import (
     InvalidField,
     InvalidMessage,
     MalformedMessage,
+    TicketError,
 )
+from kernelwire.private_file import InsecureFileWarning as InsecureFileWarning
 
 MAX_BYTES: Final = 1024 * 1024
 """Bound on a connection file; real ones have a few hundred bytes."""
@@ -33,12 +33,8 @@ MAX_BYTES: Final = 1024 * 1024
 _MAX_NAMES: Final = 5
 
 
-class InsecureFileWarning(UserWarning):
-    """Users other than the owner can open a connection file, and so the kernel."""
-
-
 def read(path: str | os.PathLike[str]) -> ConnectionInfo:
-    """What the connection file at `path` says.
+    """What the connection file at `path` says; it may hold a kernel's ticket in place of the JSON object.
 
     Warns with :class:`InsecureFileWarning` if the file's mode gives group or others any access.
 
@@ -46,25 +42,18 @@ def read(path: str | os.PathLike[str]) -> ConnectionInfo:
         ConnectionFileNotFound: nothing is there; the text names similar ones of that directory, or its newest.
         ConnectionFileError: no regular file, not readable, over 1 MiB, or not a JSON object in UTF-8.
         InvalidField: a field cannot be used; the text says of which file.
+        TicketError: a ticket that is mangled, of another version, or of a host.
     """
     path = Path(path)
     try:
-        with open(path, "rb", opener=_open_without_waiting) as file:
-            mode = os.fstat(file.fileno()).st_mode
-            if not stat.S_ISREG(mode):
-                raise ConnectionFileError(f"{path}: not a regular file")
-            data = file.read(MAX_BYTES + 1)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise ConnectionFileNotFound(f"no file {path}{_what_is_there(path.name, [path.parent])}") from error
-    except (OSError, ValueError) as error:
-        raise ConnectionFileError(f"{path}: cannot be read: {_reason(error)}") from error
-    fields = _json_object(data, path)
-    if mode & 0o077:
-        text = f"{path}: others may open it (mode {stat.S_IMODE(mode):04o}), and it holds the kernel's key"
-        warnings.warn(f"{text}; fix: chmod 600 {shlex.quote(str(path))}", InsecureFileWarning, stacklevel=2)
+        data, mode = private_file.read(path, MAX_BYTES)
+    except ConnectionFileNotFound as error:
+        raise ConnectionFileNotFound(f"{error}{_what_is_there(path.name, [path.parent])}") from error.__cause__
+    fields = None if ticket.is_ticket(data) else _json_object(data, path)
+    private_file.warn_if_open(path, mode, "a ticket" if fields is None else "the kernel's key", stacklevel=2)
     try:
-        return ConnectionInfo.from_dict(fields)
-    except InvalidField as error:
+        return _of_ticket(data) if fields is None else ConnectionInfo.from_dict(fields)
+    except (InvalidField, TicketError) as error:
         error.args = (f"{error} (in {path})",)
         raise
 
@@ -113,34 +102,7 @@ class ConnectionFile:
             raise ConnectionFileError(f"{target}: cannot be written: {error}") from error
         if len(data) > MAX_BYTES:
             raise ConnectionFileError(f"{target}: {len(data)} bytes; a connection file has at most {MAX_BYTES}")
-        try:
-            return cls._write(info, data, target, overwrite)
-        except FileExistsError as error:
-            raise ConnectionFileError(f"{target}: exists already; overwrite=True replaces it") from error
-        except (OSError, ValueError) as error:
-            raise ConnectionFileError(f"{target}: cannot be written: {_reason(error)}") from error
-
-    @classmethod
-    def _write(cls, info: ConnectionInfo, data: bytes, target: Path, overwrite: bool) -> Self:
-        _make_directory(target.parent)
-        # Hidden, so that no pattern finds it; in the same directory, because only there can it be put in place at once.
-        temporary = target.with_name(f".{uuid4().hex}.tmp")
-        written = cls(target, info, os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-        try:
-            os.fchmod(written._descriptor, 0o600)  # a umask may have taken the owner's bits too
-            with open(written._descriptor, "wb", closefd=False) as file:
-                file.write(data)
-            os.fsync(written._descriptor)
-            if overwrite:
-                temporary.replace(target)
-            else:
-                target.hardlink_to(temporary)
-        except BaseException:
-            written._release()
-            raise
-        finally:
-            temporary.unlink(missing_ok=True)
-        return written
+        return cls(target, info, private_file.write(target, data, overwrite=overwrite))
 
     def remove(self) -> bool:
         """Remove the file; whether it was removed now.
@@ -212,9 +174,11 @@ def runtime_dir() -> Path:
     return Path(jupyter_runtime_dir())
 
 
-def _open_without_waiting(path: str, flags: int) -> int:
-    # Without O_NONBLOCK the opening of a named pipe waits until somebody writes to it.
-    return os.open(path, flags | os.O_NONBLOCK)
+def _of_ticket(data: bytes) -> ConnectionInfo:
+    found = ticket.decode(data)
+    if found.kind != "kernel":
+        raise TicketError("a host's ticket, and that names no kernel; a kernel's is needed")
+    return found.info
 
 
 def _json_object(data: bytes, path: Path) -> dict[str, Any]:
@@ -241,13 +205,6 @@ def _json_object(data: bytes, path: Path) -> dict[str, Any]:
     return value
 
 
-def _make_directory(directory: Path) -> None:
-    """Like ``mkdir -p -m 700``, but the mode holds for the parents too."""
-    if not directory.is_dir():
-        _make_directory(directory.parent)
-        directory.mkdir(0o700, exist_ok=True)
-
-
 def _modified(path: Path) -> int | None:
     """When a regular file was modified; None where there is none (any more)."""
     try:
@@ -272,7 +229,3 @@ def _what_is_there(wanted: str, directories: Iterable[Path]) -> str:
     whole = wanted if wanted.endswith(".json") else f"kernel-{wanted}.json"
     names = difflib.get_close_matches(whole, there, _MAX_NAMES) or there[:_MAX_NAMES]
     return f"; there: {', '.join(names)}" if names else "; no .json file is there"
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error)

@@ -76,6 +76,7 @@ class Pulse:
         identity = Session.of(self.info).session_id.encode("ascii")
         async with AsyncExitStack() as stack:
             end = await backend.connect(self.info, identity=identity, channels={Channel.HEARTBEAT})
+            await end.narrow({Channel.HEARTBEAT})  # nobody would read the others
             await stack.enter_async_context(end)
             self._monitor = await stack.enter_async_context(HeartbeatMonitor(end.heartbeat))
             self._stack = stack.pop_all()

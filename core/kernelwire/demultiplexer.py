@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from kernelwire.channels import Channel, HeartbeatChannel, PeerEvent
 from kernelwire.ends import ClientEnd, KernelEnd
-from kernelwire.errors import KernelwireError, PeerGone, WireError
+from kernelwire.errors import GapNotice, KernelwireError, PeerGone, WireError
 from kernelwire.inbox import GAP_LIMIT, HIGH_WATER, Inbox
 from kernelwire.messages import WireMessage
 from kernelwire.queued_channels import (
@@ -37,6 +37,7 @@ class ClientDemultiplexer:
         held: bound in bytes for what is held unread on each of shell, control and stdin.
         iopub_held: the same for iopub, beyond which the oldest are dropped with a gap notice.
         audible: waits until the kernel's end is audible; None if it always is.
+        on_room: called when a channel that was full has room again.
         on_close: as for ClientEnd.
 
     Attributes:
@@ -52,9 +53,10 @@ class ClientDemultiplexer:
         held: int = HIGH_WATER,
         iopub_held: int = GAP_LIMIT,
         audible: Callable[[], Coroutine[Any, Any, None]] | None = None,
+        on_room: Callable[[], None] | None = None,
         on_close: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        self._inboxes = {name: Inbox[WireMessage](limit=held) for name in REQUEST_CHANNELS}
+        self._inboxes = {name: Inbox[WireMessage](limit=held, on_room=on_room) for name in REQUEST_CHANNELS}
         self._iopub = self._inboxes[Channel.IOPUB] = Inbox[WireMessage](limit=iopub_held, drops=True)
         self._iopub_patience = iopub_held // 2
         outlets = {name: Outlet(transmit, name, max_message_bytes) for name in REQUEST_CHANNELS}
@@ -83,6 +85,21 @@ class ClientDemultiplexer:
             await asyncio.sleep(0)
         await inbox.put_when_room(message)
 
+    def put(self, channel: Channel, content: WireMessage | GapNotice) -> None:
+        """As `feed`, without a wait, for a wire that has windows: it asks `is_full` before it grants more.
+
+        A gap notice is raised in its place.
+        """
+        inbox = self._inboxes[channel]
+        if isinstance(content, GapNotice):
+            inbox.put_gap(content)
+        else:
+            inbox.put(content)
+
+    def is_full(self, channel: Channel) -> bool:
+        """Whether the channel's reader has to catch up before more should come. Never so for iopub, which drops."""
+        return self._inboxes[channel].full
+
     def close(self, error: KernelwireError | None = None) -> None:
         """The wire ended: readers get what is held, then `error` (EndOfChannel if none)."""
         for inbox in self._inboxes.values():
@@ -96,6 +113,8 @@ class KernelDemultiplexer:
     Arguments:
         max_message_bytes: bound on the frames of a message together.
         held: bound in bytes for what is held unread on each channel.
+        publish: puts a message on all wires at once; one after the other if None.
+        on_room: called when a channel that was full has room again.
         on_close: as for KernelEnd.
 
     Attributes:
@@ -107,18 +126,20 @@ class KernelDemultiplexer:
         *,
         max_message_bytes: int,
         held: int = HIGH_WATER,
+        publish: Transmit | None = None,
+        on_room: Callable[[], None] | None = None,
         on_close: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._wires: dict[bytes, Transmit] = {}
         self._publishing = asyncio.Lock()
-        self._inboxes = {name: Inbox[WireMessage](limit=held) for name in REQUEST_CHANNELS}
+        self._inboxes = {name: Inbox[WireMessage](limit=held, on_room=on_room) for name in REQUEST_CHANNELS}
         outlets = {name: Outlet(self._route, name, max_message_bytes) for name in REQUEST_CHANNELS}
         self._events = QueuedPeerEvents()
         self.end = KernelEnd(
             shell=QueuedShell(outlets[Channel.SHELL], self._inboxes[Channel.SHELL]),
             control=QueuedControl(outlets[Channel.CONTROL], self._inboxes[Channel.CONTROL]),
             stdin=QueuedStdin(outlets[Channel.STDIN], self._inboxes[Channel.STDIN]),
-            iopub=QueuedPublisher(Outlet(self._publish, Channel.IOPUB, max_message_bytes)),
+            iopub=QueuedPublisher(Outlet(publish or self._publish, Channel.IOPUB, max_message_bytes)),
             peers=self._events,
             on_close=on_close,
         )
@@ -147,6 +168,14 @@ class KernelDemultiplexer:
             EndOfChannel: the kernel's side has closed the channel.
         """
         await self._inboxes[channel].put_when_room(WireMessage(message.frames, peer))
+
+    def put(self, peer: bytes, channel: Channel, message: WireMessage) -> None:
+        """As `feed`, without a wait, for a wire that has windows: it asks `is_full` before it grants more."""
+        self._inboxes[channel].put(WireMessage(message.frames, peer))
+
+    def is_full(self, channel: Channel) -> bool:
+        """Whether the kernel has to catch up on this channel before more should come."""
+        return self._inboxes[channel].full
 
     async def _route(self, channel: Channel, message: WireMessage) -> None:
         wire = self._wires.get(message.peer)

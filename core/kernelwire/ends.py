@@ -1,7 +1,7 @@
 """What a backend returns: a client's end and a kernel's end, five channels each."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import AsyncExitStack
 from typing import Final, Self, TypeVar
 
@@ -20,7 +20,13 @@ from kernelwire.loop_bound import LoopBound
 
 T = TypeVar("T")
 
-_IN_ORDER: Final = (Channel.SHELL, Channel.CONTROL, Channel.STDIN, Channel.IOPUB, Channel.HEARTBEAT)
+_ATTRIBUTES: Final = {
+    Channel.SHELL: "shell",
+    Channel.CONTROL: "control",
+    Channel.STDIN: "stdin",
+    Channel.IOPUB: "iopub",
+    Channel.HEARTBEAT: "heartbeat",
+}
 
 
 class _End:
@@ -80,11 +86,28 @@ class ClientEnd(_End):
         self._heartbeat = heartbeat
         if on_close is not None:
             self._closers.push_async_callback(on_close)
-        opened = dict(zip(_IN_ORDER, (shell, control, stdin, iopub, heartbeat), strict=True))
+        opened = dict(zip(_ATTRIBUTES, (shell, control, stdin, iopub, heartbeat), strict=True))
         self.channels = frozenset(name for name, channel in opened.items() if channel is not None)
         for channel in opened.values():
             if channel is not None:
                 self._closers.push_async_callback(channel.aclose)
+
+    async def narrow(self, channels: Collection[Channel]) -> None:
+        """Close all but these channels: a backend may open more than it was asked for. If that fails, all is closed.
+
+        Raises:
+            WrongLoop: as for the channels.
+        """
+        surplus = self.channels - set(channels)
+        try:
+            for name in surplus:
+                attribute = _ATTRIBUTES[name]
+                await getattr(self, attribute).aclose()
+                setattr(self, f"_{attribute}", None)
+        except BaseException:
+            await self.aclose()
+            raise
+        self.channels -= surplus
 
     @property
     def shell(self) -> ShellChannel:

@@ -24,22 +24,27 @@
     │   ├── BridgeLoop                 a kernel bridged to itself
     │   ├── KernelspecError            a kernelspec that cannot be used
     │   │   └── NoSuchKernelspec
-    │   └── LaunchFailed               a kernel's command that cannot be run
+    │   ├── LaunchFailed               a kernel's command that cannot be run
+    │   └── TicketError                a ticket that is mangled, incomplete, or of another version
     ├── RemoteError                    what arrived broke the protocol; never ends a channel by itself
     │   ├── MalformedMessage
     │   ├── InvalidSignature
-    │   └── DuplicateSignature
+    │   ├── DuplicateSignature
+    │   └── LinkViolation              the other end of a link, or somebody on the way, broke its rules
+    │       └── SealBroken             what arrived was not sealed by the other end, or not at this place
     ├── WireError                      the outside world: peers leave, wires break
     │   ├── EndOfChannel               the other end closed; nothing more will come
     │   ├── ConnectionLost             the wire broke and will not come back
     │   ├── PeerGone                   a message for a peer that is not connected (any more)
     │   └── NoBeat                     no heartbeat within the time allowed
+    │       └── WireDown               ... because the wire is down just now, which says nothing about the kernel
     ├── GapNotice                      messages are missing exactly here; the channel goes on
     └── RequestFailed                  a request that ended without its reply
         ├── RequestTimeout             ... within the caller's own time limit
-        ├── KernelDied                 ... because the kernel stopped beating
+        ├── KernelDied                 ... because the kernel stopped beating, or was shut down
         │   └── KernelExited           ... or its process ended; says how
         ├── KernelRestarted            ... because another kernel has taken the place of the one that worked on it
+        ├── OutcomeUnknown             ... because the other end of the wire was started anew: it may have run, or not
         ├── NoReply                    ... although the kernel says that it is done with it
         └── Incomplete                 with its reply, but not with all of its output
 
@@ -192,6 +197,10 @@ class LaunchFailed(ConfigurationError):
     """The command of a kernel cannot be run: the system's reason is in the text."""
 
 
+class TicketError(ConfigurationError):
+    """A ticket cannot be read: mangled, cut short, or of a version that this release does not know."""
+
+
 class RemoteError(KernelwireError):
     """A message that arrived broke the protocol. It was not delivered; the next one may be good."""
 
@@ -206,6 +215,14 @@ class InvalidSignature(RemoteError):
 
 class DuplicateSignature(RemoteError):
     """A valid message that was accepted before: a replay."""
+
+
+class LinkViolation(RemoteError):
+    """The other end of a link broke its rules, or somebody on the way did. The link drops the pipe and opens another."""
+
+
+class SealBroken(LinkViolation):
+    """What arrived was not sealed by the other end, or not at this place: altered, dropped, repeated or out of order."""
 
 
 class WireError(KernelwireError):
@@ -226,6 +243,10 @@ class PeerGone(WireError):
 
 class NoBeat(WireError):
     """The other end's heartbeat did not answer in the time allowed."""
+
+
+class WireDown(NoBeat):
+    """No heartbeat could be asked for: the wire is down just now and will be mended. The kernel may well be alive."""
 
 
 class GapNotice(KernelwireError):
@@ -254,7 +275,7 @@ class RequestTimeout(RequestFailed):
 
 
 class KernelDied(RequestFailed):
-    """The kernel's heartbeat stopped while the request waited."""
+    """The kernel's heartbeat stopped while the request waited, or the kernel was shut down."""
 
 
 class KernelExited(KernelDied):
@@ -275,6 +296,13 @@ class KernelExited(KernelDied):
 
 class KernelRestarted(RequestFailed):
     """The kernel that worked on the request is gone, and another answers in its place."""
+
+
+class OutcomeUnknown(RequestFailed):
+    """The other end of the wire was started anew while the request was under way: it may have run, or not.
+
+    It is never sent a second time.
+    """
 
 
 class NoReply(RequestFailed):

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, Protocol
@@ -107,7 +108,8 @@ class Execution(Request):
     """Iterate over it for the messages as they come, await it for the :class:`ExecuteResult`; or first one, then the
     other. The request is sent when either begins. Made by :meth:`KernelClient.execute`.
 
-    An execution is over when both its reply and its idle status have come, since neither waits for the other.
+    An execution is over when both its reply and its idle status have come, since neither waits for the other. One that
+    nobody iterates over or awaits is never sent; it warns of that when it goes away.
 
     Arguments:
         message: the execute_request.
@@ -122,6 +124,7 @@ class Execution(Request):
     def __init__(
         self, message: Message, starter: "Starter", input_hook: InputHook | None, *, keep: bool = True
     ) -> None:
+        self._used = False
         super().__init__(message)
         self.input_hook = input_hook
         self._starter = starter
@@ -154,6 +157,10 @@ class Execution(Request):
             as iteration. ``Incomplete.result`` is what there is.
         """
         return self._result().__await__()
+
+    def __del__(self) -> None:
+        if not self._used:
+            warn_unused(self)
 
     def on_reply(self, reply: Message) -> None:
         super().on_reply(reply)
@@ -196,6 +203,7 @@ class Execution(Request):
             self._inbox.close()
 
     async def _messages(self, *, keep: bool) -> AsyncIterator[Message]:
+        self._used = True
         if not self._started:
             self._starter.start(self)
             self._started = True
@@ -228,3 +236,9 @@ class Execution(Request):
         assert self._reply is not None
         status = str(self._reply.content.get("status", "ok"))
         return ExecuteResult(status, tuple(self._outputs), self._reply)
+
+
+def warn_unused(execution: object) -> None:
+    """Say that code never ran. While :mod:`tracemalloc` traces, Python adds where it was to run."""
+    text = "code was not sent to the kernel: iterate over its execution, or wait for its result"
+    warnings.warn(text, RuntimeWarning, stacklevel=2, source=execution)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Self
 
 from kernelwire.channels import HeartbeatChannel
-from kernelwire.errors import ChannelClosed, KernelwireError, NoBeat
+from kernelwire.errors import ChannelClosed, KernelwireError, NoBeat, WireDown
 
 _log = logging.getLogger(__name__)
 
@@ -24,7 +24,8 @@ class HeartbeatMonitor:
             start, if there was none) whenever `is_beating` changes, and again after each further miss.
 
     Attributes:
-        is_beating: True, False, or None while unknown, as it is again when the channel cannot beat any more.
+        is_beating: True, False, or None while unknown, as it is again while the wire is down, and when the channel
+            cannot beat any more.
         round_trip: seconds that the last answered beat took; None if there was none.
     """
 
@@ -99,6 +100,13 @@ class HeartbeatMonitor:
             try:
                 took = await self._channel.beat(self._time_to_dead)
                 beating = True
+            except WireDown:
+                # Of the time that nobody could ask nobody can say anything.
+                self.is_beating = None
+                self._changed.set()
+                last_answer = loop.time()
+                await asyncio.sleep(0)
+                continue
             except NoBeat:
                 beating = False
             except KernelwireError as error:

@@ -55,9 +55,9 @@ class Inbox(LoopBound, Generic[M]):
         self._limit = limit
         self._drops = drops
         self._on_room = on_room
-        self._messages: deque[tuple[int, M]] = deque()  # with what each one counts for
-        self._missing_count = 0
-        self._missing_size = 0
+        self._messages: deque[tuple[int, M | GapNotice]] = deque()  # with what each one counts for
+        self._missing_count: int | None = 0
+        self._missing_size: int | None = 0
         self._reader: asyncio.Future[None] | None = None
         self._senders: deque[asyncio.Future[None]] = deque()
         self._end: KernelwireError | None = None
@@ -73,6 +73,12 @@ class Inbox(LoopBound, Generic[M]):
         if self.held > self._limit:
             self._overflow()
         self._wake()
+
+    def put_gap(self, notice: GapNotice) -> None:
+        """Messages are missing here, as the wire says; it is raised in its place."""
+        if self._end is None:
+            self._messages.append((0, notice))
+            self._wake()
 
     async def put_when_room(self, message: M) -> None:
         """Wait while the inbox is full, then take the message; waiting senders go in the order of their calls.
@@ -123,7 +129,7 @@ class Inbox(LoopBound, Generic[M]):
         self.check_loop()
         if self._reader is not None:
             raise ChannelBusy("another task is receiving on this channel")
-        if not self._messages or self._missing_count:
+        if not self._messages or self._missing_count != 0:
             await self._wait()
         elif (until_yield := self._until_yield) > 0:
             self._until_yield = until_yield - 1
@@ -137,13 +143,15 @@ class Inbox(LoopBound, Generic[M]):
             self._admit()
             if self._on_room is not None:
                 self._on_room()
+        if isinstance(message, GapNotice):
+            raise message.again()
         return message
 
     async def _wait(self) -> None:
         """Until there is a message to take; raises what stands in its place."""
         self._until_yield = _FAIRNESS
         while True:
-            if self._missing_count:
+            if self._missing_count != 0:
                 notice = GapNotice(
                     self._missing_count,
                     self._missing_size,
@@ -168,7 +176,7 @@ class Inbox(LoopBound, Generic[M]):
             await asyncio.sleep(0)
         finally:
             self._reader = None
-        if not self._messages or self._missing_count:
+        if not self._messages or self._missing_count != 0:
             await self._wait()
 
     def _overflow(self) -> None:
@@ -176,10 +184,16 @@ class Inbox(LoopBound, Generic[M]):
             self.full = True
             return
         while self.held > self._limit and len(self._messages) > 1:
-            cost, _ = self._messages.popleft()
+            cost, message = self._messages.popleft()
             self.held -= cost
-            self._missing_count += 1
-            self._missing_size += cost - MESSAGE_OVERHEAD
+            if isinstance(message, GapNotice):  # one more gap before this one: they become one
+                self._miss(message.count, message.size)
+            else:
+                self._miss(1, cost - MESSAGE_OVERHEAD)
+
+    def _miss(self, count: int | None, size: int | None) -> None:
+        self._missing_count = _sum(self._missing_count, count)
+        self._missing_size = _sum(self._missing_size, size)
 
     def _put_open(self, message: M) -> None:
         if self._end is not None:
@@ -194,3 +208,7 @@ class Inbox(LoopBound, Generic[M]):
     def _wake(self) -> None:
         if self._reader is not None and not self._reader.done():
             self._reader.set_result(None)
+
+
+def _sum(a: int | None, b: int | None) -> int | None:
+    return None if a is None or b is None else a + b

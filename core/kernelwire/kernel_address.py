@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Final, Self
 from uuid import uuid4
 
-from kernelwire import registry
+from kernelwire import connection_file, registry
 from kernelwire.bridge import open_bridge
 from kernelwire.connection import PORT_FIELDS, ConnectionInfo, new_key
 from kernelwire.connection_file import ConnectionFile, runtime_dir
-from kernelwire.errors import InvalidField, KernelwireError
+from kernelwire.errors import ConfigurationError, ConnectionFileError, InvalidField, KernelwireError, NotSupported
+from kernelwire.launch import Encryption
 
 SPOKEN: Final = frozenset({"tcp", "ipc"})
 """The transports that kernels themselves speak; to any other they are bridged."""
@@ -38,7 +39,13 @@ class KernelAddress:
 
     @classmethod
     async def open(
-        cls, transport: str, *, kernel_name: str, ip: str | None = None, path: str | os.PathLike[str] | None = None
+        cls,
+        transport: str,
+        *,
+        kernel_name: str,
+        ip: str | None = None,
+        path: str | os.PathLike[str] | None = None,
+        encryption: Encryption = "disabled",
     ) -> Self:
         """Choose an address for a new kernel, and write its connection file.
 
@@ -48,11 +55,12 @@ class KernelAddress:
             kernel_name: for the connection file.
             ip: as in a connection file; ``*`` for every address of this machine.
             path: of the connection file; a new one in the runtime directory if None.
+            encryption: whether the kernel gets keys. If required, a bridge's other side must be encrypted too.
 
         Raises:
             InvalidField: `ip` is no address of this machine, or cannot be used on this transport.
             ConnectionFileError: `path` exists, or cannot be written.
-            TransportError, NotSupported: `transport` cannot be used, or cannot serve.
+            TransportError, NotSupported: `transport` cannot be used, cannot serve, or cannot encrypt as required.
         """
         # "*" is no address to connect to, and some readers of the file would try.
         ip = "0.0.0.0" if transport == "tcp" and ip == "*" else ip  # noqa: S104 - the caller's choice
@@ -60,12 +68,15 @@ class KernelAddress:
         address = cls()
         try:
             if transport in SPOKEN:
-                address._choose(asked)
+                address._choose(_with_keys(asked, encryption))
                 address.info = address.kernel_info
                 address.file = address.kernel_file = address._write(address.info, path)
             else:
-                registry.load(transport)  # before anything is made that would have to go again
-                address._choose_private(kernel_name)
+                near = registry.load(transport)  # before anything is made that would have to go again
+                if encryption == "required" and not near.capabilities.encrypted:
+                    raise NotSupported(f"transport {transport!r} does not encrypt, and encryption is required")
+                own = ConnectionInfo(transport="ipc", key=new_key(), kernel_name=kernel_name)
+                address._choose_private(_with_keys(own, encryption))
                 # Not named as kernels' files are: it is not what somebody looks for.
                 private = runtime_dir() / f"bridged-{uuid4()}.json"
                 address.kernel_file = address._write(address.kernel_info, private)
@@ -126,7 +137,7 @@ class KernelAddress:
             await self._leave_bridge()
         finally:
             for file in self._files:
-                file.remove()
+                _remove(file)
             self._files.clear()
             self._release()
 
@@ -134,8 +145,7 @@ class KernelAddress:
         """Keep files and address: the kernel goes on without us. Only without a bridge."""
         self._files.clear()
 
-    def _choose_private(self, kernel_name: str) -> None:
-        asked = ConnectionInfo(transport="ipc", key=new_key(), kernel_name=kernel_name)
+    def _choose_private(self, asked: ConnectionInfo) -> None:
         try:
             self._choose(asked)
         except InvalidField:  # the path of the temporary directory is too long for sockets
@@ -159,13 +169,41 @@ class KernelAddress:
             await bridge.aclose()
 
     def _write(self, info: ConnectionInfo, path: str | os.PathLike[str] | None) -> ConnectionFile:
-        file = ConnectionFile.write(info, path)
+        try:
+            file = ConnectionFile.write(info, path)
+        except ConnectionFileError as error:
+            if not isinstance(error.__cause__, FileExistsError):
+                raise
+            # Never overwritten here: it may be the file of a kernel that runs.
+            hint = "attach to the kernel that it belongs to, remove it, or give another path"
+            raise ConnectionFileError(f"{path}: exists already; {hint}") from error
         self._files.append(file)
         return file
 
     def _rewrite(self, file: ConnectionFile, info: ConnectionInfo) -> ConnectionFile:
-        file.remove()
+        _remove(file)
         self._files.remove(file)
         written = self._write(info, file.path)
         self.file, self.kernel_file = (written if each is file else each for each in (self.file, self.kernel_file))
         return written
+
+
+def _remove(file: ConnectionFile) -> None:
+    """Remove a connection file, also if the kernel has written it anew: ipykernel does where there are CURVE keys."""
+    if file.remove():
+        return
+    with suppress(ConfigurationError, OSError):  # gone, or of somebody else
+        if connection_file.read(file.path).key == file.info.key:
+            file.path.unlink()
+
+
+def _with_keys(asked: ConnectionInfo, encryption: Encryption) -> ConnectionInfo:
+    """What a kernel's own address is made from: with the keys of its transport, where it has some and may use them."""
+    if encryption == "disabled":
+        return asked
+    try:
+        return registry.load(asked.transport).encrypt(asked)
+    except NotSupported:
+        if encryption == "required":
+            raise
+        return asked

@@ -9,7 +9,7 @@ import os
 import re
 import string
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import util
 from pathlib import Path
@@ -87,8 +87,22 @@ class KernelSpec:
             resource_dir=directory,
         )
 
-    def command(self, connection_file: str | os.PathLike[str]) -> list[str]:
-        """The command for a kernel on this connection file, as Jupyter makes it.
+    @property
+    def supported_encryption(self) -> frozenset[str]:
+        """The kinds of encryption that the kernel claims to know, in lower case; ``curve`` is ZeroMQ's."""
+        claimed = self.metadata.get("supported_encryption") or ()
+        each = [claimed] if isinstance(claimed, str) else claimed if isinstance(claimed, list | tuple) else ()
+        return frozenset(str(kind).strip().lower() for kind in each)
+
+    @property
+    def provisioner(self) -> str | None:
+        """The kernel provisioner of jupyter_client that it wants to be started by; None for the ordinary one."""
+        wanted = self.metadata.get("kernel_provisioner")
+        name = wanted.get("provisioner_name") if isinstance(wanted, Mapping) else None
+        return None if name in (None, "", "local-provisioner") else str(name)
+
+    def command(self, connection_file: str | os.PathLike[str], arguments: Sequence[str] = ()) -> list[str]:
+        """The command for a kernel on this connection file, as Jupyter makes it, with `arguments` at its end.
 
         ``{connection_file}``, ``{prefix}`` (of this Python) and ``{resource_dir}`` are filled in; other braces stay.
         A command that begins with ``python`` gets this very Python, whatever stands first on the PATH.
@@ -96,7 +110,8 @@ class KernelSpec:
         values = {"connection_file": os.path.realpath(connection_file), "prefix": sys.prefix}
         if self.resource_dir is not None:
             values["resource_dir"] = str(self.resource_dir)
-        argv = [re.sub(r"\{([A-Za-z0-9_]+)\}", lambda m: values.get(m[1], m[0]), each) for each in self.argv]
+        words = (*self.argv, *arguments)
+        argv = [re.sub(r"\{([A-Za-z0-9_]+)\}", lambda m: values.get(m[1], m[0]), each) for each in words]
         if argv and argv[0] in _PYTHONS:
             argv[0] = sys.executable
         return argv
@@ -113,14 +128,21 @@ class KernelSpec:
         return {**known, **own, **(extra or {})}
 
 
-def find_all() -> dict[str, KernelSpec]:
-    """Every kernelspec that can be used, by name. One that cannot be read is left out, with a warning in the log."""
+def find_all(on_problem: Callable[[str, KernelspecError], object] | None = None) -> dict[str, KernelSpec]:
+    """Every kernelspec that can be used, by name. One that cannot be read is left out.
+
+    Arguments:
+        on_problem: called with the name and the error of each that is left out; by default the log gets a warning.
+    """
     found: dict[str, KernelSpec] = {}
     for name, directory in _installed().items():
         try:
             found[name] = KernelSpec.from_directory(name, directory)
         except KernelspecError as error:
-            _log.warning("%s", error)
+            if on_problem is None:
+                _log.warning("%s", error)
+            else:
+                on_problem(name, error)
     if NATIVE not in found and (native := _native()) is not None:
         found[NATIVE] = native
     return dict(sorted(found.items()))
@@ -181,9 +203,20 @@ def _native() -> KernelSpec | None:
         argv=(sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"),
         display_name=f"Python {sys.version_info[0]} (ipykernel)",
         language="python",
-        metadata={"debugger": True},
+        metadata={"debugger": True} | ({"supported_encryption": ["curve"]} if _encrypts("ipykernel") else {}),
         resource_dir=Path(module.origin).parent / "resources",
     )
+
+
+def _encrypts(ipykernel: str) -> bool:
+    """Whether the ipykernel that is installed under this name reads CURVE keys: from 7.3 on it does."""
+    from importlib import metadata  # here, because it takes 30 ms
+
+    try:
+        version = re.match(r"(\d+)\.(\d+)", metadata.version(ipykernel))
+    except metadata.PackageNotFoundError:  # a module alone
+        return False
+    return version is not None and (int(version[1]), int(version[2])) >= (7, 3)
 
 
 def _problem(fields: object) -> str:

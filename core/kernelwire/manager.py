@@ -12,29 +12,28 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from kernelwire import connection_file as connection_files
 from kernelwire import control, kernelspecs
-from kernelwire.client import KernelClient, connect
+from kernelwire.client import KernelClient
 from kernelwire.connection import ConnectionInfo
 from kernelwire.errors import LocalError, NotSupported, RequestTimeout
+from kernelwire.kernel_access import KernelAccess
 from kernelwire.kernelspecs import KernelSpec
+from kernelwire.launch import NEVER, AutoRestart, Encryption, Event, Launch, Patience
 from kernelwire.launcher import Launcher, LocalLauncher
 from kernelwire.messages import Message
-from kernelwire.owned_kernel import AutoRestart, Event, Launch, OwnedKernel, Patience
+from kernelwire.owned_kernel import SHUT_DOWN, OwnedKernel
 
 _log = logging.getLogger(__name__)
 
 R = TypeVar("R")
 
-NEVER: Final = AutoRestart(limit=0)
 
-
-class KernelManager:
+class KernelManager(KernelAccess):
     """One kernel and its process. Use as an async context manager, which shuts down what it started.
 
     A kernel that was started belongs to the manager; one that was attached does not, and is never killed. Calls of
@@ -46,22 +45,24 @@ class KernelManager:
     """
 
     def __init__(self, *, auto_restart: AutoRestart = NEVER, patience: Patience | None = None) -> None:
+        super().__init__()
         self._auto_restart = auto_restart
         self._patience = patience or Patience()
-        self._turn = asyncio.Lock()
         self._launch: Launch | None = None  # as it was started last; stays after a shutdown
         self._owned: OwnedKernel | None = None
         self._attached: control.Pulse | None = None
-        self._clients: set[KernelClient] = set()
         self._callbacks: dict[Event, list[Callable[[], object]]] = {"restart": [], "dead": []}
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_exc: object) -> None:
-        if self._attached is not None:
-            await self.detach()
-        await self.shutdown()
+        try:
+            if self._attached is not None:
+                await self.detach()
+            await self.shutdown()
+        finally:
+            await self._clients.stop()
 
     @property
     def has_kernel(self) -> bool:
@@ -69,12 +70,7 @@ class KernelManager:
         return self._owned is not None or self._attached is not None
 
     @property
-    def info(self) -> ConnectionInfo:
-        """Where clients reach the kernel.
-
-        Raises:
-            LocalError: there is none.
-        """
+    def info(self) -> ConnectionInfo:  # noqa: D102 - as KernelAccess.info
         return self._attached.info if self._attached is not None else self._kernel().address.info
 
     @property
@@ -99,10 +95,12 @@ class KernelManager:
         transport: str = "tcp",
         launcher: Launcher | None = None,
         argv: Sequence[str] | None = None,
+        arguments: Sequence[str] = (),
         cwd: str | os.PathLike[str] | None = None,
         env: Mapping[str, str] | None = None,
         ip: str | None = None,
         connection_file: str | os.PathLike[str] | None = None,
+        encryption: Encryption = "disabled",
         timeout: float | None = None,
     ) -> None:
         """Start a kernel. Returns when its process runs; with `timeout`, when it answers.
@@ -116,18 +114,22 @@ class KernelManager:
                 served by a bridge in this process.
             launcher: where it runs; on this machine by default.
             argv: a command instead of the kernelspec's, with ``{connection_file}`` in it.
+            arguments: more words for the command, at its end.
             cwd: its working directory.
             env: environment variables to add; they win over the kernelspec's.
             ip: the address to serve on, ``*`` for all of this machine's; for ipc, the path that ``-N`` is added to.
             connection_file: where to write that; a new one in the runtime directory by default.
+            encryption: ``auto`` gives the kernel keys to encrypt its wire with (CURVE) if its kernelspec claims to read
+                them; ``required`` starts no kernel without; ``disabled``, the default, gives none.
             timeout: seconds until it must be ready. If it is not, it is killed.
 
         Raises:
-            LocalError: this manager has a kernel.
-            NoSuchKernelspec, KernelspecError: as :func:`kernelwire.kernelspecs.get`.
+            LocalError: this manager has a kernel, or an argument is of the wrong kind.
+            NoSuchKernelspec, KernelspecError: as :func:`kernelwire.kernelspecs.get`; or encryption is required, and the
+                kernelspec does not claim to know it.
             InvalidField: `ip` is no address of this machine.
             ConnectionFileError: `connection_file` exists, or cannot be written.
-            TransportError, NotSupported: `transport` cannot be used.
+            TransportError, NotSupported: `transport` cannot be used, or not be encrypted as required.
             LaunchFailed: the command cannot be run.
             KernelExited, RequestTimeout: with `timeout`, as `wait_ready`.
         """
@@ -138,10 +140,12 @@ class KernelManager:
                 transport=transport,
                 launcher=launcher or LocalLauncher(),
                 argv=argv,
+                arguments=arguments,
                 cwd=cwd,
                 env=env,
                 ip=ip,
                 connection_file=connection_file,
+                encryption=encryption,
                 timeout=timeout,
             )
             await self._start(launch)
@@ -183,18 +187,7 @@ class KernelManager:
                     raise NotSupported("a kernel behind a bridge cannot be let go: the bridge ends with this process")
                 owned, self._owned = self._owned, None
                 await owned.abandon()
-
-    @asynccontextmanager
-    async def client(self, **options: Any) -> AsyncIterator[KernelClient]:
-        """A client of the kernel, for as long as the context lasts; it outlasts restarts. Options are those of
-        :func:`kernelwire.connect`; raises as `info`.
-        """
-        async with connect(self.info, **options) as client:
-            self._clients.add(client)
-            try:
-                yield client
-            finally:
-                self._clients.discard(client)
+            await self._clients.stop()
 
     async def wait_ready(self, timeout: float | None = None, *, client: KernelClient | None = None) -> Message:
         """Wait until the kernel answers; return its kernel_info_reply.
@@ -225,7 +218,8 @@ class KernelManager:
                     owned.waiting -= 1
                 return reply
         except TimeoutError:
-            raise RequestTimeout(f"the kernel did not answer within {timeout:g} s") from None
+            said = "" if self._owned is None else self._owned.said
+            raise RequestTimeout(f"the kernel did not answer within {timeout:g} s{said}") from None
 
     def is_alive(self) -> bool | None:
         """Whether the kernel lives: as its process says; for one that was attached, as its heartbeat says; None where
@@ -274,7 +268,8 @@ class KernelManager:
         """
         async with self._turn:
             kernel = self._kernel("its process is not ours to end")
-            await kernel.end(now=True, error=LocalError("the kernel was killed: call restart() first"))
+            with self._clients.heartbeats_paused():
+                await kernel.end(now=True, how="killed")
 
     async def shutdown(self, *, now: bool = False, restart: bool = False) -> None:
         """End the kernel: ask it, then SIGTERM, then SIGKILL. Nothing of it is left when this returns.
@@ -295,26 +290,28 @@ class KernelManager:
                 if not restart:
                     pulse, self._attached = self._attached, None
                     await pulse.aclose()
+                    await self._clients.stop()
             elif self._owned is not None:
-                with self._heartbeats_paused():
+                with self._clients.heartbeats_paused():
                     if restart:
-                        gone = LocalError("the kernel was shut down: call restart() first")
-                        await self._owned.end(now=now, restart=True, error=gone)
+                        await self._owned.end(now=now, restart=True, how=SHUT_DOWN)
                     else:
                         owned, self._owned = self._owned, None
                         await owned.close(now=now)
+                        await self._clients.last_words()
+                        await self._clients.stop()
 
     async def restart(self, *, now: bool = False, newports: bool = False, **overrides: Any) -> None:
         """End the kernel and start it again, on the same address and with the same key, so that clients stay.
 
         Arguments:
             now: kill it at once.
-            newports: on another address; clients must be made anew, except behind a bridge.
+            newports: on another address, with the same key; clients must be made, and channels started, anew.
             overrides: what to start with instead of what was used last time, and from now on: `kernel_name`, `argv`,
-                `cwd`, `env`, `launcher`, `timeout`, as for `start`.
+                `arguments`, `cwd`, `env`, `launcher`, `timeout`, as for `start`.
 
         Raises:
-            LocalError: no kernel was started yet, or an override of another name.
+            LocalError: no kernel was started yet, or an override of another name or the wrong kind.
             NotSupported: the kernel was attached.
             ConfigurationError: as `start`.
             KernelExited, RequestTimeout: as `start`.
@@ -329,10 +326,10 @@ class KernelManager:
             if self._owned is None:
                 await self._start(launch)
             else:
-                with self._heartbeats_paused():
+                with self._clients.heartbeats_paused():
                     await self._owned.end(now=now, restart=True)
                     if newports:
-                        await self._owned.address.renew()
+                        await self._owned.renew()
                     await self._owned.start(launch)
                     self._launch = launch
         await self._ready_in_time(launch.timeout)
@@ -358,9 +355,8 @@ class KernelManager:
             raise LocalError("this manager has a kernel already: call shutdown() or restart(), or make another")
 
     async def _start(self, launch: Launch) -> None:
-        self._owned = await OwnedKernel.open(
-            launch, auto_restart=self._auto_restart, patience=self._patience, on_event=self._tell
-        )
+        policy: dict[str, Any] = {"auto_restart": self._auto_restart, "patience": self._patience}
+        self._owned = await OwnedKernel.open(launch, self._clients, on_event=self._tell, **policy)
         self._launch = launch
 
     async def _ready_in_time(self, timeout: float | None) -> None:
@@ -377,18 +373,6 @@ class KernelManager:
             return await ask(client)
         async with self.client() as own:
             return await ask(own)
-
-    @contextmanager
-    def _heartbeats_paused(self) -> Iterator[None]:
-        """What our clients' monitors see of a planned stop is no death."""
-        paused = list(self._clients)
-        for client in paused:
-            client.heartbeat.pause()
-        try:
-            yield
-        finally:
-            for client in paused:
-                client.heartbeat.unpause()
 
     def _tell(self, event: Event) -> None:
         for callback in tuple(self._callbacks[event]):

@@ -1,10 +1,13 @@
 """Messages on a channel: a raw channel and a session together."""
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
+from contextlib import AbstractAsyncContextManager
 
+from kernelwire.broadcast import Broadcast, Subscription, selecting
 from kernelwire.channels import ControlChannel, Receiver, Sender, ShellChannel, StdinChannel, until_end
 from kernelwire.errors import RemoteError
+from kernelwire.inbox import GAP_LIMIT
 from kernelwire.messages import Message, WireMessage
 from kernelwire.session import Session
 
@@ -45,6 +48,7 @@ class MessageReceiver:
     def __init__(self, channel: Receiver, session: Session) -> None:
         self._source = channel
         self._session = session
+        self._broadcast: Broadcast | None = None
 
     async def receive(self) -> Message:
         """The next genuine message.
@@ -67,6 +71,44 @@ class MessageReceiver:
     def __aiter__(self) -> AsyncIterator[Message]:
         """Messages until the other end closes. Raises as `receive`."""
         return until_end(self.receive)
+
+    async def messages(
+        self, *, msg_type: str | Collection[str] | None = None, parent: Message | None = None
+    ) -> AsyncIterator[Message]:
+        """Iterate over some of the messages, and drop the others. For one reader; for several see `subscribe`.
+
+        Arguments:
+            msg_type: the type that is wanted, or several of them.
+            parent: the message that those which are wanted answer.
+
+        Raises:
+            as `receive`.
+        """
+        selects = selecting(msg_type, parent)
+        async for message in self:
+            if selects(message):
+                yield message
+
+    def subscribe(
+        self,
+        *,
+        msg_type: str | Collection[str] | None = None,
+        parent: Message | None = None,
+        limit: int = GAP_LIMIT,
+    ) -> AbstractAsyncContextManager[Subscription]:
+        """Subscribe for as long as the context lasts; several tasks may, each to what it wants.
+
+        While somebody subscribes, nobody else can read the channel, and what no subscriber wants is dropped. What comes
+        while nobody reads is held, as far as the channel holds what is not read; the next one to read begins with it.
+
+        Arguments:
+            msg_type: as for `messages`.
+            parent: likewise.
+            limit: bytes held for a subscriber that does not keep up. Beyond them the oldest go, and it gets a GapNotice
+                in their place.
+        """
+        self._broadcast = self._broadcast or Broadcast(self.receive_from)
+        return self._broadcast.subscribe(selecting(msg_type, parent), limit)
 
 
 class MessageChannel(MessageSender, MessageReceiver):

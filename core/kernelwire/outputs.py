@@ -5,7 +5,8 @@ outputs"; "Messaging in Jupyter", messages on iopub: update_display_data, clear_
 """
 
 import functools
-from collections.abc import Iterable, Mapping
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -20,6 +21,9 @@ _FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     "execute_result": ("data", "metadata", "execution_count"),
     "error": ("ename", "evalue", "traceback"),
 }
+
+
+_DISPLAYS: Final = frozenset({"display_data", "execute_result", "update_display_data"})
 
 
 @dataclass(frozen=True)
@@ -41,12 +45,11 @@ def fold(outputs: Outputs, message: Message) -> Outputs:
     """The outputs after one more message.
 
     Text on one stream continues the output before it, if that is of the same stream. An update changes every display
-    of its id, wherever it stands. Messages that are no output change nothing.
+    of its id, wherever it stands, and so does another display of that id. Messages that are no output change nothing.
     """
     if message.msg_type == "clear_output":
         return replace(outputs, clears_next=True) if message.content.get("wait") else Outputs()
-    if message.msg_type == "update_display_data":
-        return _updated(outputs, message)
+    outputs = update(outputs, message)
     output = to_output(message)
     if output is None:
         return outputs
@@ -54,14 +57,47 @@ def fold(outputs: Outputs, message: Message) -> Outputs:
         outputs = Outputs()
     if outputs.items and _continues(outputs.items[-1], output):
         last = outputs.items[-1]
-        joined = {**last, "text": last["text"] + output["text"]}
-        return replace(outputs, items=(*outputs.items[:-1], joined))
-    return Outputs((*outputs.items, output), (*outputs.display_ids, _display_id(message)))
+        longer = {**last, "text": last["text"] + output["text"]}
+        return replace(outputs, items=(*outputs.items[:-1], longer))
+    return Outputs((*outputs.items, output), (*outputs.display_ids, display_id(message)))
 
 
 def fold_all(messages: Iterable[Message]) -> tuple[Output, ...]:
     """The outputs after all the messages of an execution."""
-    return functools.reduce(fold, messages, Outputs()).items
+    return functools.reduce(fold, joined(messages), Outputs()).items
+
+
+def joined(messages: Iterable[Message]) -> Iterator[Message]:
+    """The same for `fold`, in less time: neighbours of one stream as one message, so that text is not copied again for
+    each that follows.
+    """
+    for stream, group in itertools.groupby(messages, _stream):
+        first, *others = group
+        if stream is not None and others:
+            content = {**first.content, "text": "".join(each.content["text"] for each in (first, *others))}
+            first, others = Message(first.header, first.parent_header, first.metadata, content), []
+        yield first
+        yield from others
+
+
+def update(outputs: Outputs, message: Message) -> Outputs:
+    """The outputs after a message has changed the displays of its id, and nothing more."""
+    shown = display_id(message)
+    if shown is None or shown not in outputs.display_ids:
+        return outputs
+    new = {"data": message.content.get("data"), "metadata": message.content.get("metadata")}
+    items = tuple(
+        {**item, **new} if each == shown else item
+        for item, each in zip(outputs.items, outputs.display_ids, strict=True)
+    )
+    return replace(outputs, items=items)
+
+
+def display_id(message: Message) -> str | None:
+    """The id of the displays that a message is one of, or updates; None if it has none."""
+    transient = message.content.get("transient") if message.msg_type in _DISPLAYS else None
+    found = transient.get("display_id") if isinstance(transient, Mapping) else None
+    return found if isinstance(found, str) else None
 
 
 def to_output(message: Message) -> Output | None:
@@ -72,16 +108,10 @@ def to_output(message: Message) -> Output | None:
     return {"output_type": message.msg_type} | {name: message.content.get(name) for name in fields}
 
 
-def _updated(outputs: Outputs, message: Message) -> Outputs:
-    display_id = _display_id(message)
-    if display_id is None:
-        return outputs
-    new = {"data": message.content.get("data"), "metadata": message.content.get("metadata")}
-    items = tuple(
-        {**item, **new} if each == display_id else item
-        for item, each in zip(outputs.items, outputs.display_ids, strict=True)
-    )
-    return replace(outputs, items=items)
+def _stream(message: Message) -> str | None:
+    """The stream that a message has text for; None if it has none."""
+    name, text = message.content.get("name"), message.content.get("text")
+    return name if message.msg_type == "stream" and isinstance(name, str) and isinstance(text, str) else None
 
 
 def _continues(last: Output, output: Output) -> bool:
@@ -91,9 +121,3 @@ def _continues(last: Output, output: Output) -> bool:
         and isinstance(last["text"], str)
         and isinstance(output["text"], str)
     )
-
-
-def _display_id(message: Message) -> str | None:
-    transient = message.content.get("transient")
-    display_id = transient.get("display_id") if isinstance(transient, Mapping) else None
-    return display_id if isinstance(display_id, str) else None

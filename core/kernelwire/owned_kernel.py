@@ -1,27 +1,29 @@
 """A kernel in a process of ours: started, watched, started again, ended. The manager's inner half."""
 
 import asyncio
-import dataclasses
 import logging
-import os
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, Literal, Self
+from collections.abc import Callable
+from typing import Any, Final, Self
 
-from kernelwire import control, kernelspecs
+from kernelwire import control
 from kernelwire.client import KernelClient
-from kernelwire.errors import KernelExited, KernelwireError, LocalError
+from kernelwire.errors import (
+    ConnectionLost,
+    KernelDied,
+    KernelExited,
+    KernelRestarted,
+    KernelwireError,
+    LocalError,
+)
 from kernelwire.kernel_address import KernelAddress
-from kernelwire.kernelspecs import KernelSpec
-from kernelwire.launcher import Launcher, LocalLauncher, Process, end_process
+from kernelwire.kernel_clients import KernelClients
+from kernelwire.launch import AutoRestart, Event, Launch, Patience
+from kernelwire.launcher import Process, end_process
 from kernelwire.messages import Message
 
 _log = logging.getLogger(__name__)
-
-Event = Literal["restart", "dead"]
-"""What can follow when a kernel has ended by itself: it was started again, or it will not be."""
 
 PORT_TRIES: Final = 5
 """How often a kernel is started on other ports, because another process took one of its ports first."""
@@ -29,74 +31,10 @@ PORT_TRIES: Final = 5
 START_TIME: Final = 30.0
 """Seconds within which a kernel that cannot be reached at its address ends over that."""
 
+SHUT_DOWN: Final = "shut down"
+"""How a kernel was ended that its manager does not need any more."""
+
 _TAKEN: Final = re.compile("address already in use|EADDRINUSE", re.IGNORECASE)
-
-_CHANGEABLE: Final = ("kernel_name", "argv", "cwd", "env", "launcher", "timeout")
-
-
-@dataclass(frozen=True, kw_only=True)
-class AutoRestart:
-    """How often a kernel that ends by itself is started again.
-
-    Attributes:
-        limit: how often in a row; 0 for never.
-        stable: seconds of life after which the next time is the first again.
-    """
-
-    limit: int = 5
-    stable: float = 10.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Patience:
-    """Seconds that things may take.
-
-    Attributes:
-        ready: a kernel until it answers.
-        shutdown: a kernel to end once it was asked to, before it is killed.
-        reply: a reply to an interrupt_request, or to a shutdown_request to a kernel that is not ours.
-    """
-
-    ready: float = 60.0
-    shutdown: float = 5.0
-    reply: float = 10.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Launch:
-    """How a kernel is started: the arguments of ``KernelManager.start``, which are remembered for a restart."""
-
-    kernel_name: str = kernelspecs.NATIVE
-    transport: str = "tcp"
-    launcher: Launcher = dataclasses.field(default_factory=LocalLauncher)
-    argv: Sequence[str] | None = None
-    cwd: str | os.PathLike[str] | None = None
-    env: Mapping[str, str] | None = None
-    ip: str | None = None
-    connection_file: str | os.PathLike[str] | None = None
-    timeout: float | None = None
-
-    def overridden(self, overrides: Mapping[str, Any]) -> Self:
-        """With other values.
-
-        Raises:
-            LocalError: a name that no restart can change.
-        """
-        if unknown := sorted(set(overrides) - set(_CHANGEABLE)):
-            raise LocalError(f"a restart cannot change {', '.join(unknown)}, only {', '.join(_CHANGEABLE)}")
-        if "kernel_name" in overrides:  # a command of its own was for the kernel of before
-            overrides = {"argv": None, **overrides}
-        return dataclasses.replace(self, **overrides)
-
-    def spec(self) -> KernelSpec:
-        """The kernelspec, or what stands for one where there is a command.
-
-        Raises:
-            KernelspecError: there is none of this name, or it cannot be used.
-        """
-        if self.argv is None:
-            return kernelspecs.get(self.kernel_name)
-        return KernelSpec(self.kernel_name, tuple(self.argv), self.kernel_name)
 
 
 class _Run:
@@ -125,6 +63,7 @@ class OwnedKernel:
     Arguments:
         launch: how to start it.
         address: where; closed with the kernel.
+        clients: told when the kernel ends, and when it gets another address.
         auto_restart: what to do when its process ends by itself.
         patience: see there.
         on_event: called when it has ended by itself, and it is decided what follows.
@@ -141,6 +80,7 @@ class OwnedKernel:
         self,
         launch: Launch,
         address: KernelAddress,
+        clients: KernelClients,
         *,
         auto_restart: AutoRestart,
         patience: Patience,
@@ -151,6 +91,7 @@ class OwnedKernel:
         self.spec = launch.spec()
         self.address = address
         self.waiting = 0
+        self._clients = clients
         self._auto_restart = auto_restart
         self._patience = patience
         self._on_event = on_event
@@ -167,6 +108,7 @@ class OwnedKernel:
     async def open(
         cls,
         launch: Launch,
+        clients: KernelClients,
         *,
         auto_restart: AutoRestart,
         patience: Patience,
@@ -178,12 +120,20 @@ class OwnedKernel:
         Raises:
             ConfigurationError: as ``KernelManager.start``.
         """
-        name = launch.spec().name
+        spec = launch.spec()
+        if spec.provisioner is not None:
+            text = "kernelspec %r wants the provisioner %r, which is not used: its command is run on this machine"
+            _log.warning(text, spec.name, spec.provisioner)
         address = await KernelAddress.open(
-            launch.transport, kernel_name=name, ip=launch.ip, path=launch.connection_file
+            launch.transport,
+            kernel_name=spec.name,
+            ip=launch.ip,
+            path=launch.connection_file,
+            encryption=launch.encryption_of(spec),
         )
+        policy: dict[str, Any] = {"auto_restart": auto_restart, "patience": patience, "on_event": on_event}
         try:
-            kernel = cls(launch, address, auto_restart=auto_restart, patience=patience, on_event=on_event, clock=clock)
+            kernel = cls(launch, address, clients, clock=clock, **policy)
             await kernel.start()
         except BaseException:
             await address.aclose()
@@ -199,6 +149,12 @@ class OwnedKernel:
     def is_alive(self) -> bool:
         """Whether its process runs."""
         return self._run is not None and self._run.process.poll() is None
+
+    @property
+    def said(self) -> str:
+        """The last that its process wrote, as the end of a sentence; empty if it wrote nothing."""
+        stderr = "" if self._run is None else self._run.process.stderr.strip()
+        return f"; it wrote:\n{stderr}" if stderr else ""
 
     def living(self) -> Process:
         """Its process.
@@ -272,14 +228,15 @@ class OwnedKernel:
                 task.cancel()
             await asyncio.gather(asking, reading, return_exceptions=True)
 
-    async def end(self, *, now: bool = False, restart: bool = False, error: KernelwireError | None = None) -> None:
+    async def end(self, *, now: bool = False, restart: bool = False, how: str | None = None) -> None:
         """End the process: ask it, then SIGTERM, then SIGKILL.
 
         Arguments:
             now: kill it at once.
             restart: what to tell it.
-            error: for those who wait until it is ready; None if `start` follows, for which they wait on.
+            how: it was ended, for those who wait; None if `start` follows, for which they wait on.
         """
+        error = None if how is None else LocalError(f"the kernel was {how}: call restart() first")
 
         async def ask() -> None:
             content = {"restart": restart}
@@ -300,14 +257,25 @@ class OwnedKernel:
                 finally:
                     if error is not None:
                         run.finish(error)
+                    restarted = KernelRestarted("the kernel was restarted before it replied")
+                    self._clients.on_kernel_end(restarted if how is None else KernelDied(f"the kernel was {how}"))
+
+    async def renew(self, *, fall_back: bool = False) -> None:
+        """Move to another address, between `end` and `start`; as :meth:`KernelAddress.renew`."""
+        info = self.address.info
+        await self.address.renew(fall_back=fall_back)
+        if self.address.info != info:
+            gone = ConnectionLost("the kernel was given another address: make a new client")
+            self._clients.on_kernel_end(gone, for_good=True)
 
     async def close(self, *, now: bool = False) -> None:
         """End the process, and remove everything that belongs to its address."""
         try:
-            await self.end(now=now, error=LocalError("the kernel was shut down"))
+            await self.end(now=now, how=SHUT_DOWN)
         finally:
             if self._run is not None:  # cancelled before it came to that
-                await self.end(now=True, error=LocalError("the kernel was shut down"))
+                await self.end(now=True, how=SHUT_DOWN)
+            self._clients.on_kernel_end(KernelDied(f"the kernel was {SHUT_DOWN}"), for_good=True)
             await self.address.aclose()
 
     async def abandon(self) -> None:
@@ -322,7 +290,7 @@ class OwnedKernel:
 
     async def _start_run(self) -> None:
         self.address.restore()
-        command = self.spec.command(self.address.kernel_file.path)
+        command = self.spec.command(self.address.kernel_file.path, self.launch.arguments)
         environment = self.spec.environment(self.launch.env)
         started = self._clock()
         self._run = _Run(await self.launch.launcher.launch(command, environment, self.launch.cwd), started)
@@ -338,9 +306,10 @@ class OwnedKernel:
         while event != "dead":
             assert self._run is not None
             run = self._run
-            code = await run.process.wait()
+            error = KernelExited(await run.process.wait(), run.process.stderr)
+            self._clients.on_kernel_end(error)
             async with self._turn:
-                event = await self._after(run, KernelExited(code, run.process.stderr))
+                event = await self._after(run, error)
             if event is not None:
                 self._on_event(event)
 
@@ -371,10 +340,10 @@ class OwnedKernel:
             return False
         if self._has_lost_a_port(error.stderr):
             self._port_tries += 1
-            await self.address.renew()
+            await self.renew()
             return True
         if self.address.may_fall_back:
-            await self.address.renew(fall_back=True)
+            await self.renew(fall_back=True)
             return True
         return False
 

@@ -21,6 +21,7 @@ class Request:
         replied: whether its reply has come.
         idle: whether the kernel has published that it is done with it.
         kernel_session: the session id of the kernel that works on it; None before the first sign of that.
+        fate: how it ends if nothing more comes for it, since its kernel has ended; None while that is not known.
     """
 
     def __init__(self, message: Message, channel: Channel = Channel.SHELL) -> None:
@@ -29,6 +30,7 @@ class Request:
         self.replied = False
         self.idle = False
         self.kernel_session: str | None = None
+        self.fate: KernelwireError | None = None
 
     @property
     def done(self) -> bool:

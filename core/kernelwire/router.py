@@ -5,8 +5,8 @@ channels, the heartbeat, another kernel in the place of the one that answered, a
 """
 
 import asyncio
+import functools
 import logging
-from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, Self
 
@@ -16,6 +16,7 @@ from kernelwire.ends import ClientEnd, not_opened
 from kernelwire.errors import (
     ChannelClosed,
     GapNotice,
+    Incomplete,
     InvalidMessage,
     KernelDied,
     KernelRestarted,
@@ -25,6 +26,7 @@ from kernelwire.errors import (
 )
 from kernelwire.execution import END_OF_INPUT, Execution
 from kernelwire.heartbeat import HeartbeatMonitor
+from kernelwire.kernel_sessions import KernelSessions
 from kernelwire.message_channel import MessageChannel, MessageReceiver
 from kernelwire.messages import Message
 from kernelwire.requests import PlainRequest, Probe, Request
@@ -45,7 +47,8 @@ PROBE_TIME: Final = 5.0
 WIND_UP: Final = 1.0
 """Seconds that the other channels get to bring what they hold, once one of them has ended."""
 
-_GONE: Final = 100
+LAST_WORDS: Final = 0.2
+"""Seconds without anything for a request after which nothing more will come of a kernel that has ended."""
 
 
 class Router:
@@ -82,10 +85,15 @@ class Router:
         self._answering: dict[str, asyncio.Task[None]] = {}
         self._routes: list[asyncio.Task[None]] = []
         self._tasks: set[asyncio.Task[None]] = set()
-        self._kernel_session: str | None = None
-        self._gone: deque[str] = deque(maxlen=_GONE)  # sessions of kernels before this one: what is late may come
+        self._kernels = KernelSessions(self._on_new_kernel)
         self._last_heard: float | None = None
         self._broken: KernelwireError | None = None
+        self._on_broken = asyncio.Event()
+
+    @property
+    def broken(self) -> KernelwireError | None:
+        """Why nothing can be asked any more; None while it can."""
+        return self._broken
 
     @property
     def pending(self) -> int:
@@ -106,8 +114,9 @@ class Router:
         # All of this first, so that nothing stays if the waiting is cancelled.
         for task in self._tasks:
             task.cancel()
-        self._broken = ChannelClosed("the client was closed")
-        self.end_requests(self._broken)  # other tasks may still wait for replies
+        self._broken = closed = ChannelClosed("the client was closed")
+        self._on_broken.set()
+        self.end_requests(closed)  # other tasks may still wait for replies
         try:
             await asyncio.gather(*self._tasks, return_exceptions=True)
         finally:
@@ -171,17 +180,47 @@ class Router:
         self._forget(execution)
         return True
 
+    async def output_ready(self) -> None:
+        """Wait until what the kernel publishes arrives here, if iopub is open.
+
+        Raises:
+            ChannelClosed, EndOfChannel, ConnectionLost, RequestFailed: nothing can be asked any more.
+        """
+        self._check_connected()
+        if Channel.IOPUB not in self._end.channels:
+            return
+        ready = asyncio.ensure_future(self._end.iopub.ready())
+        broken = asyncio.create_task(self._on_broken.wait())
+        try:
+            await asyncio.wait([ready, broken], return_when=asyncio.FIRST_COMPLETED)
+            self._check_connected()
+            await ready
+        finally:
+            ready.cancel()
+            broken.cancel()
+            await asyncio.gather(ready, broken, return_exceptions=True)
+
     def end_requests(self, error: KernelwireError) -> None:
         """End all that is under way with an error. What is asked from now on is asked as ever."""
-        for starting in self._starting.values():
-            starting.cancel()  # or the next kernel would run what this one is said to have died over
+        self._stop_starting()
         for request in list(self._requests.values()):
-            self._end_request(request, error.again())
+            self._end_request(request, error)
         self.comms.end(error)
-        for limit in self._sending.values():
-            # A wire that is full makes senders wait; nobody would take what they have.
-            if not limit.expired():
-                limit.reschedule(asyncio.get_running_loop().time())
+
+    def on_kernel_end(self, error: KernelwireError, *, for_good: bool) -> None:
+        """The kernel has ended: so does what is under way, with an error, once its last words have been read.
+
+        What is asked from now on is asked as ever, or with `for_good` ends with that error at once.
+        """
+        if for_good and self._broken is None:
+            self._broken = error
+            self._on_broken.set()
+        self._stop_starting()
+        for request in list(self._requests.values()):
+            if request.fate is None:
+                request.fate = error
+                self._settle(request)
+        asyncio.get_running_loop().call_later(LAST_WORDS, self.comms.end, error, self.comms.opened)
 
     async def _send_execution(
         self, execution: Execution, channel: MessageChannel, output: IOPubChannel, questions: StdinChannel | None
@@ -246,19 +285,12 @@ class Router:
         """Note a sign of life; return the request that a message belongs to."""
         self._last_heard = asyncio.get_running_loop().time()
         request = self._requests.get(message.parent_id)
-        kernel_session = _kernel_session(message)
-        if kernel_session is not None and kernel_session not in self._gone:
-            if kernel_session != self._kernel_session:
-                self._on_new_kernel(kernel_session)
-            if request is not None:
-                request.kernel_session = kernel_session
+        kernel_session = self._kernels.hear(message)
+        if request is not None and kernel_session is not None:
+            request.kernel_session = kernel_session
         return request
 
-    def _on_new_kernel(self, kernel_session: str) -> None:
-        gone, self._kernel_session = self._kernel_session, kernel_session
-        if gone is None:
-            return
-        self._gone.append(gone)
+    def _on_new_kernel(self, gone: str) -> None:
         for request in [each for each in self._requests.values() if each.kernel_session == gone]:
             self._end_request(request, KernelRestarted("another kernel has taken the place of the one at work on it"))
 
@@ -266,12 +298,18 @@ class Router:
         self._stop_watching(request)
         if request.done:
             self._forget(request)
+        elif request.fate is not None:
+            # In two steps, so that a loop that was held up gets to what has arrived meanwhile.
+            fate = functools.partial(self._end_request, request, request.fate)
+            self._watch(request, LAST_WORDS / 2, functools.partial(self._watch, request, LAST_WORDS / 2, fate))
         elif request.half_done:
-            loop = asyncio.get_running_loop()
             if isinstance(request, Probe):
-                self._watching[request.message.msg_id] = loop.call_later(PROBE_TIME, request.give_up)
+                self._watch(request, PROBE_TIME, request.give_up)
             else:
-                self._watching[request.message.msg_id] = loop.call_later(SILENCE, self._probe, request)
+                self._watch(request, SILENCE, functools.partial(self._probe, request))
+
+    def _watch(self, request: Request, silence: float, then: Callable[[], None]) -> None:
+        self._watching[request.message.msg_id] = asyncio.get_running_loop().call_later(silence, then)
 
     def _probe(self, suspect: Request) -> None:
         del self._watching[suspect.message.msg_id]
@@ -282,7 +320,17 @@ class Router:
 
     def _end_request(self, request: Request, error: KernelwireError) -> None:
         self._forget(request)
-        request.fail(error)
+        if request.fate is not None:
+            error = Incomplete("the kernel ended before all output was here") if request.replied else request.fate
+        request.fail(error.again())
+        limit = self._sending.get(request.message.msg_id)
+        if limit is not None and not limit.expired():
+            # A wire that is full makes senders wait; nobody would take what they have.
+            limit.reschedule(asyncio.get_running_loop().time())
+
+    def _stop_starting(self) -> None:
+        for starting in self._starting.values():
+            starting.cancel()  # or the next kernel would run what this one is said to have died over
 
     def _stop_answering(self, request: Request) -> None:
         answering = self._answering.pop(request.message.msg_id, None)
@@ -332,21 +380,10 @@ class Router:
                 # A channel ended for good: no reply will come to anything that is asked from now on.
                 if self._broken is None:
                     self._broken = error
+                    self._on_broken.set()
                     self._spawn(self._wind_up, error)
 
         task = asyncio.create_task(run(), name="kernelwire client")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
-
-
-def _kernel_session(message: Message) -> str | None:
-    """The session of the kernel that sent a message, if it tells.
-
-    Some kernels repeat the session of the request instead of naming their own. A welcome is the transport's, not the
-    kernel's, and has no parent.
-    """
-    session = message.header.get("session")
-    if message.msg_type == "iopub_welcome" or not session or session == message.parent_header.get("session"):
-        return None
-    return str(session)

@@ -28,6 +28,8 @@ async def test_a_backend_owes_connect_only() -> None:
     with pytest.raises(NotSupported, match="'mine'"):
         await backend.serve(info)
     assert backend.prepare(info) is info
+    with pytest.raises(NotSupported, match="'mine' has no keys"):
+        backend.encrypt(info)
     backend.release(info)
     await (await backend.connect(info, identity=b"a")).aclose()
 

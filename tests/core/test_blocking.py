@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
@@ -15,88 +15,27 @@ from typing import Any
 import psutil
 import pytest
 
-from kernelwire import blocking, registry
-from kernelwire.blocking import BlockingExecution, BlockingKernelClient, connect
+from kernelwire import blocking
+from kernelwire import client as async_client
+from kernelwire.blocking import BlockingKernelClient, connect
+from kernelwire.blocking_comm import BlockingComm
+from kernelwire.blocking_execution import BlockingExecution
+from kernelwire.channels import Channel
 from kernelwire.client import KernelClient
-from kernelwire.connection import ConnectionInfo
+from kernelwire.comms import Comm
 from kernelwire.connection_file import ConnectionFile
-from kernelwire.ends import KernelEnd
 from kernelwire.errors import (
-    ChannelBusy,
     ChannelClosed,
     ConnectionFileNotFound,
-    InvalidMessage,
     KernelDied,
+    NotSupported,
     RequestTimeout,
     WrongLoop,
 )
-from kernelwire.execution import END_OF_INPUT, Execution, InputRequest
+from kernelwire.execution import Execution
 from kernelwire.messages import Message
-from kernelwire.session import Session
-from kernelwire.testing import Run, ScriptedKernel
 
-PATIENCE = 60.0
-
-
-class ThreadedKernel:
-    """A scripted kernel that a thread serves.
-
-    Its script does as the code says: ``lines N``, ``ask PROMPT``, ``fail``, ``wait`` (until `go`), else it prints it.
-    """
-
-    def __init__(self, transport: str) -> None:
-        self.entered = threading.Event()
-        self._served: Future[tuple[asyncio.AbstractEventLoop, KernelEnd]] = Future()
-        self._backend = registry.load(transport)
-        self.info = self._backend.prepare(ConnectionInfo(transport=transport, key=b"a key for these tests"))
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="scripted kernel")
-        self._thread.start()
-        self.loop, self.end = self._served.result(PATIENCE)
-
-    def call(self, function: Callable[..., object], *args: object) -> None:
-        """Call a function in the kernel's loop, and wait until it has been."""
-        called = threading.Event()
-
-        def run() -> None:
-            function(*args)
-            called.set()
-
-        self.loop.call_soon_threadsafe(run)
-        assert called.wait(PATIENCE)
-
-    def go(self) -> None:
-        self.call(self._go.set)
-
-    def beat(self, beating: bool) -> None:
-        self.call(setattr, self.end, "beating", beating)
-
-    def stop(self) -> None:
-        self.call(self._stop.set)
-        self._thread.join(PATIENCE)
-        self._backend.release(self.info)
-
-    async def _serve(self) -> None:
-        self._go, self._stop = asyncio.Event(), asyncio.Event()
-        async with await self._backend.serve(self.info) as end, ScriptedKernel(end, Session.of(self.info), self._run):
-            self._served.set_result((asyncio.get_running_loop(), end))
-            await self._stop.wait()
-
-    async def _run(self, run: Run) -> Mapping[str, Any] | None:
-        match run.code.split():
-            case ["lines", number]:
-                for n in range(int(number)):
-                    await run.stream(f"{n}\n")
-            case ["ask", prompt]:
-                await run.stream("got " + await run.input(prompt))
-            case ["fail"]:
-                raise ZeroDivisionError("division by zero")
-            case ["wait"]:
-                await run.stream("waiting")
-                self.entered.set()
-                await self._go.wait()
-            case _:
-                await run.stream(run.code)
-        return None
+from ._threaded_kernel import PATIENCE, ThreadedKernel, texts
 
 
 @pytest.fixture(params=["tcp", "ipc"])
@@ -119,10 +58,6 @@ def pool() -> Iterator[ThreadPoolExecutor]:
         yield pool
 
 
-def texts(execution: BlockingExecution) -> list[str]:
-    return [str(message.content["text"]) for message in execution]
-
-
 # It is the same client
 
 
@@ -130,7 +65,24 @@ def public(cls: type) -> set[str]:
     return {name for name in vars(cls) if not name.startswith("_")}
 
 
-@pytest.mark.parametrize("name", sorted(public(BlockingKernelClient) - {"close", "pending"}))
+METHODS = sorted(name for name in public(KernelClient) if inspect.isfunction(getattr(KernelClient, name)))
+
+
+def test_it_has_what_the_async_client_has() -> None:
+    # What the other keeps as an attribute, does by `async with`, or gives away only where its loop runs.
+    assert public(BlockingKernelClient) - public(KernelClient) == {"close", "is_beating", "session"}
+    assert public(KernelClient) - public(BlockingKernelClient) == {"heartbeat"}
+
+
+def test_so_have_its_comms_and_executions() -> None:
+    assert public(BlockingComm) == public(Comm) - {"on_message", "on_close"}
+    assert public(BlockingExecution) == {"result", "follow"}
+    for asynchronous, blocks in ((Comm, BlockingComm), (Execution, BlockingExecution)):
+        assert hasattr(asynchronous, "__aiter__") == hasattr(blocks, "__iter__")
+        assert hasattr(asynchronous, "__aenter__") == hasattr(blocks, "__enter__")
+
+
+@pytest.mark.parametrize("name", METHODS)
 def test_methods_are_those_of_the_async_client(name: str) -> None:
     ours, its = getattr(BlockingKernelClient, name), getattr(KernelClient, name)
     assert ours.__doc__
@@ -140,16 +92,9 @@ def test_methods_are_those_of_the_async_client(name: str) -> None:
     assert ours.__qualname__ == f"BlockingKernelClient.{name}"
 
 
-def test_no_request_is_left_out() -> None:
-    comms = {"open_comm", "on_comm_open"}  # they live in the loop between calls
-    requests = {name for name in public(KernelClient) if inspect.iscoroutinefunction(getattr(KernelClient, name))}
-    assert requests - comms <= public(BlockingKernelClient)
-
-
 def test_connect_has_the_arguments_of_the_async_one() -> None:
-    from kernelwire.client import connect as async_connect
-
-    assert list(inspect.signature(connect).parameters) == list(inspect.signature(async_connect).parameters)
+    ours, its = (inspect.signature(each).parameters for each in (connect, async_client.connect))
+    assert [(each.name, each.default) for each in ours.values()] == [(each.name, each.default) for each in its.values()]
 
 
 # Requests
@@ -189,116 +134,60 @@ def test_a_time_limit(client: BlockingKernelClient, kernel: ThreadedKernel, pool
     client.kernel_info()
 
 
-# Executions
+def test_some_channels_only(kernel: ThreadedKernel) -> None:
+    with connect(kernel.info, channels={Channel.CONTROL}, input_hook=str) as client:
+        assert client.interrupt(PATIENCE).content["status"] == "ok"
+        assert client.allow_stdin is False
+        with pytest.raises(NotSupported, match="shell"):
+            client.kernel_info()
+        with pytest.raises(NotSupported, match="hb"):
+            assert client.is_beating
+        rest(client)  # after which a heartbeat would be looked at anew
+        client.interrupt(PATIENCE)
+    with connect(kernel.info, channels=set(Channel) - {Channel.STDIN}, input_hook=str) as client:
+        assert client.execute("x").result().text == "x"
+        assert client.execute_interactive("x", output_hook=str).text == "x"
+        with pytest.raises(NotSupported, match="stdin"):
+            client.execute("x", input_hook=str).result()
 
 
-def test_output_as_it_comes(client: BlockingKernelClient, kernel: ThreadedKernel) -> None:
-    execution = client.execute("wait")
-    messages = iter(execution)
-    assert next(messages).content["text"] == "waiting"
-    kernel.go()
-    assert list(messages) == []
-    assert list(execution) == []
-    assert execution.result().text == "waiting"
+def test_what_it_knows(client: BlockingKernelClient) -> None:
+    client.flush()
+    client._driver.run(client._client.heartbeat.wait_beating)
+    assert client.is_beating is True
+    assert client.allow_stdin is False
+    assert client.broken is None
+    assert client.session.message("x").header["session"] == client.session.session_id
 
 
-@pytest.mark.parametrize("keep", [True, False])
-@pytest.mark.parametrize("read", [0, 1, 64, 65, 500])
-def test_first_iterate_then_the_result(client: BlockingKernelClient, read: int, keep: bool) -> None:
-    execution = client.execute("lines 500", keep=keep)
-    seen = [str(message.content["text"]) for message, _ in zip(execution, range(read), strict=False)]
-    expected = [f"{n}\n" for n in range(500)]
-    assert seen == expected[:read]
-    result = execution.result()
-    assert result.status == "ok"
-    if keep:
-        assert result.text == "".join(expected)
-    else:
-        # zip has taken one more than it gave
-        assert result.text == "".join(expected[read + 1 :])
-
-
-def test_the_result_alone(client: BlockingKernelClient) -> None:
-    assert client.execute("lines 300").result().text.splitlines() == [str(n) for n in range(300)]
-    assert client.execute("fail").result().error == (
-        "ZeroDivisionError",
-        "division by zero",
-        ["ZeroDivisionError('division by zero')"],
-    )
-
-
-def test_what_cannot_be_sent(client: BlockingKernelClient) -> None:
-    wrong: Any = 5
-    with pytest.raises(InvalidMessage):
-        client.execute(wrong).result()
-    with pytest.raises(InvalidMessage):
-        list(client.execute("1", user_expressions={"a": wrong}))
-    assert client.execute("x").result().text == "x"
-
-
-def test_one_reader_at_a_time(client: BlockingKernelClient, kernel: ThreadedKernel, pool: ThreadPoolExecutor) -> None:
-    execution = client.execute("wait")
-    reading = pool.submit(execution.result)
+def test_all_requests_are_ended(client: BlockingKernelClient, kernel: ThreadedKernel, pool: ThreadPoolExecutor) -> None:
+    running = pool.submit(client.execute("wait").result)
     assert kernel.entered.wait(PATIENCE)
-    with pytest.raises(ChannelBusy):
-        next(iter(execution))
+    client.end_requests(KernelDied("somebody knows better"))
+    with pytest.raises(KernelDied, match="knows better"):
+        running.result(PATIENCE)
     kernel.go()
-    assert reading.result(PATIENCE).status == "ok"
+    client.kernel_info()
 
 
-# Input hooks
+# Interactively
 
 
-def test_a_plain_hook_is_called_by_the_waiting_thread(client: BlockingKernelClient, pool: ThreadPoolExecutor) -> None:
-    asked: list[tuple[InputRequest, int]] = []
-
-    def hook(question: InputRequest) -> str:
-        asked.append((question, threading.get_ident()))
-        # The client may be used meanwhile: here and elsewhere.
-        assert pool.submit(client.interrupt).result(PATIENCE).content["status"] == "ok"
-        client.interrupt()
-        return "Ada"
-
-    assert client.execute("ask name?", input_hook=hook).result().text == "got Ada"
-    assert texts(client.execute("ask name?", input_hook=hook)) == ["got Ada"]
-    assert asked == [(InputRequest("name?", password=False), threading.get_ident())] * 2
+def test_output_is_shown_and_questions_are_answered(
+    client: BlockingKernelClient, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("builtins.input", lambda prompt: prompt.upper())
+    assert client.execute_interactive("lines 3").status == "ok"
+    assert client.execute_interactive("ask name?").text == "got NAME?"
+    result = client.execute_interactive("fail")
+    assert result.error is not None
+    assert capsys.readouterr() == ("0\n1\n2\ngot NAME?", "ZeroDivisionError('division by zero')\n")
 
 
-def test_the_builtin_input_is_a_hook(kernel: ThreadedKernel, monkeypatch: pytest.MonkeyPatch) -> None:
-    prompts = []
-
-    def typed(prompt: object) -> str:
-        prompts.append(str(prompt))  # as input() prints it
-        return "Ada"
-
-    with connect(kernel.info, input_hook=typed) as client:
-        assert client.execute("ask name?").result().text == "got Ada"
-    assert prompts == ["name?"]
-
-
-def test_an_awaitable_answer(client: BlockingKernelClient) -> None:
-    async def hook(question: InputRequest) -> str:
-        return question.prompt.upper()
-
-    assert client.execute("ask name?", input_hook=hook).result().text == "got NAME?"
-
-
-@pytest.mark.parametrize("error", [EOFError, ZeroDivisionError, StopIteration])
-def test_a_hook_that_fails_is_the_end_of_input(client: BlockingKernelClient, error: type[Exception]) -> None:
-    def hook(_: InputRequest) -> str:
-        raise error
-
-    assert client.execute("ask name?", input_hook=hook).result().text == "got " + END_OF_INPUT
-
-
-def test_ctrl_c_at_the_prompt(client: BlockingKernelClient) -> None:
-    def hook(_: InputRequest) -> str:
-        os.kill(os.getpid(), signal.SIGINT)
-        pytest.fail("went on")
-
-    with pytest.raises(KeyboardInterrupt):
-        client.execute("ask name?", input_hook=hook).result()
-    assert client.interrupt().content["status"] == "ok"
+def test_hooks_are_called_here(client: BlockingKernelClient) -> None:
+    shown: list[Message] = []
+    client.execute_interactive("ask name?", output_hook=shown.append, input_hook=lambda asked: asked.prompt.upper())
+    assert texts(shown) == ["got NAME?"]
 
 
 # Ctrl-C
@@ -503,7 +392,7 @@ client.ready(60)
     [
         pytest.param("", id="open"),
         pytest.param("messages = iter(client.execute('wait')); next(messages)", id="iterating"),
-        pytest.param("client.execute('a'); execution = client.execute('lines 3'); execution.result()", id="executed"),
+        pytest.param("execution = client.execute('lines 3'); execution.result()", id="executed"),
         pytest.param(
             """
 entered = threading.Event()
@@ -549,10 +438,3 @@ print(os.waitstatus_to_exitcode(status), len(list(messages)), client.execute("st
 """
     with elsewhere(kernel, tmp_path) as run:
         assert run(OPEN + script) == "7 99 still here\n"
-
-
-def test_an_execution_has_no_message_before_it_begins(client: BlockingKernelClient) -> None:
-    execution = client.execute("x")
-    assert execution._execution is None
-    execution.result()
-    assert isinstance(execution._execution, Execution)

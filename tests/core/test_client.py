@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from kernelwire import registry
-from kernelwire.channels import Channel
+from kernelwire.channels import ALL_CHANNELS, Channel
 from kernelwire.client import KernelClient, connect
 from kernelwire.connection import ConnectionInfo
 from kernelwire.connection_file import ConnectionFile
@@ -826,7 +826,10 @@ async def test_connect(served: ConnectionInfo, runtime: Path, naming: Naming) ->
 
 async def test_connect_with_a_hook(served: ConnectionInfo) -> None:
     async with connect(served, input_hook=end_of_input) as client:
-        assert client.execute("input()").message.content["allow_stdin"] is True
+        for allow_stdin in (True, False):
+            execution = client.execute("input()", allow_stdin=allow_stdin)
+            assert execution.message.content["allow_stdin"] is allow_stdin
+            await execution
 
 
 @pytest.mark.parametrize(
@@ -854,6 +857,80 @@ async def test_connect_says_what_is_wrong(
         async with connect(path):
             pass
     assert isinstance(caught.value, ConfigurationError)
+
+
+# Some channels only
+
+
+@pytest.fixture(params=["inprocess", "tcp"])
+async def on_a_wire(request: pytest.FixtureRequest) -> AsyncIterator[ConnectionInfo]:
+    """A scripted kernel. The in-process backend opens all channels, whichever it is asked for; the other one does not."""
+    backend = registry.load(request.param)
+    info = backend.prepare(ConnectionInfo(transport=request.param, key=KEY))
+    async with await backend.serve(info) as end, ScriptedKernel(end, Session.of(info)):
+        yield info
+
+
+def without(*names: Channel) -> frozenset[Channel]:
+    return ALL_CHANNELS - set(names)
+
+
+async def test_a_client_without_iopub(on_a_wire: ConnectionInfo) -> None:
+    async with connect(on_a_wire, channels=without(Channel.IOPUB)) as client:
+        assert client.end.channels == without(Channel.IOPUB)
+        assert (await client.ready()).content["status"] == "ok"
+        assert (await client.complete("x")).content["matches"] == ["x_completed"]
+        for impossible in (start(client.execute("1")), client.flush(), client.open_comm("x")):
+            with pytest.raises(NotSupported, match=r"iopub channel was not opened: name it in connect\(channels"):
+                await impossible
+        assert nothing_is_left_of_requests(client)
+
+
+async def test_a_client_without_shell(on_a_wire: ConnectionInfo) -> None:
+    async with connect(on_a_wire, channels=without(Channel.SHELL)) as client:
+        assert (await client.ready()).content["status"] == "ok"
+        assert (await client.interrupt()).content["status"] == "ok"
+        for impossible in (start(client.execute("1")), client.flush(), client.open_comm("x"), client.kernel_info()):
+            with pytest.raises(NotSupported, match="shell channel"):
+                await impossible
+        assert nothing_is_left_of_requests(client)
+
+
+async def test_a_client_without_control(on_a_wire: ConnectionInfo) -> None:
+    async with connect(on_a_wire, channels=without(Channel.CONTROL)) as client:
+        assert (await client.ready()).content["status"] == "ok"
+        assert (await client.execute("1")).text == "1"
+        with pytest.raises(NotSupported, match="control channel"):
+            await client.interrupt()
+
+
+async def test_a_client_without_stdin_may_not_be_asked(on_a_wire: ConnectionInfo) -> None:
+    async with connect(on_a_wire, channels=without(Channel.STDIN), input_hook=end_of_input) as client:
+        assert client.allow_stdin is False
+        execution = client.execute("1")
+        assert execution.message.content["allow_stdin"] is False
+        assert (await execution).text == "1"
+        with pytest.raises(NotSupported, match="stdin channel"):
+            await client.execute("1", input_hook=end_of_input)
+    async with connect(on_a_wire, input_hook=end_of_input) as client:
+        assert client.allow_stdin is True
+    async with connect(on_a_wire) as client:
+        assert client.allow_stdin is False
+
+
+async def test_a_client_without_a_heartbeat(on_a_wire: ConnectionInfo) -> None:
+    async with connect(on_a_wire, channels=without(Channel.HEARTBEAT)) as client:
+        with pytest.raises(NotSupported, match="hb channel"):
+            _ = client.heartbeat
+        assert (await client.execute("1")).text == "1"
+        client.on_kernel_end(KernelDied("it was seen to die"))
+
+
+async def test_a_client_with_a_heartbeat_alone(on_a_wire: ConnectionInfo) -> None:
+    async with connect(on_a_wire, channels={Channel.HEARTBEAT}) as client:
+        await client.heartbeat.wait_beating()
+        with pytest.raises(NotSupported):
+            await client.ready()
 
 
 # Every request of the protocol
@@ -937,8 +1014,12 @@ async def test_requests_may_name_a_subshell(client: KernelClient, kernel: RawKer
     assert request.header["subshell_id"] == "s"
     await kernel.reply(request)
     await asking
-    assert client.execute("1", subshell_id="s").message.header["subshell_id"] == "s"
-    assert "subshell_id" not in client.execute("1").message.header
+    for subshell_id in ("s", None):
+        execution = client.execute("1", subshell_id=subshell_id)
+        assert execution.message.header.get("subshell_id") == subshell_id
+        running = start(execution)
+        await kernel.reply(await kernel.asked("execute_request"), status="aborted")
+        await running
 
 
 async def test_a_flush_waits_for_what_was_published_before(client: KernelClient, kernel: RawKernel) -> None:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from kernelwire.channels import (
+    Channel,
     ControlChannel,
     HeartbeatChannel,
     IOPubChannel,
@@ -187,6 +188,31 @@ async def test_a_channel_that_was_not_opened_is_named() -> None:
         with pytest.raises(NotSupported, match=rf"\b{channel} channel"):
             getattr(end, name)
     await end.aclose()
+
+
+async def test_what_a_backend_opened_unasked_is_closed() -> None:
+    ends = Ends("client")
+    assert isinstance(ends.end, ClientEnd)
+    await ends.end.narrow({Channel.SHELL, Channel.HEARTBEAT})
+    assert sorted(ends.closed) == ["control", "iopub", "stdin"]
+    assert ends.end.channels == {Channel.SHELL, Channel.HEARTBEAT}
+    assert ends.end.shell is ends.shell
+    for name in ("control", "iopub", "stdin"):
+        with pytest.raises(NotSupported):
+            getattr(ends.end, name)
+    await ends.end.narrow({Channel.SHELL, Channel.HEARTBEAT, Channel.IOPUB})  # what is closed stays so
+    assert ends.end.channels == {Channel.SHELL, Channel.HEARTBEAT}
+    await ends.end.aclose()
+    assert ends.closed[-1] == "on_close"
+
+
+async def test_all_is_closed_if_that_fails() -> None:
+    ends = Ends("client")
+    assert isinstance(ends.end, ClientEnd)
+    ends.iopub.error = OSError("iopub")
+    with pytest.raises(OSError, match="iopub"):
+        await ends.end.narrow(set())
+    assert {*ends.names, "on_close"} == set(ends.closed)
 
 
 async def test_a_client_may_have_some_channels_only() -> None:

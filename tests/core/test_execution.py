@@ -23,11 +23,11 @@ REPLY = message("execute_reply", status="ok", execution_count=1)
 class Client:
     """Counts how often the execution was started."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, keep: bool = True) -> None:
         self.started: list[Execution] = []
         self.failures: list[Exception] = []
         self.unsent = False
-        self.execution = Execution(message("execute_request"), self, None)
+        self.execution = Execution(message("execute_request"), self, None, keep=keep)
 
     def start(self, execution: Execution) -> None:
         if self.failures:
@@ -92,15 +92,15 @@ async def test_one_that_is_given_up_before_it_was_sent_is_sent_when_it_is_wanted
     assert len(client.started) == (2 if unsent else 1)
 
 
-async def test_what_was_iterated_over_is_kept_unless_it_is_not_wanted(client: Client) -> None:
-    for keep, expected in ((True, "ab"), (False, "")):
-        client.execution = Execution(message("execute_request"), client, None, keep=keep)
-        client.output("a")
-        client.output("b")
-        client.execution.on_reply(REPLY)
-        client.execution.on_output(IDLE, 1)
-        assert await texts(client.execution) == ["a", "b"]
-        assert (await client.execution).text == expected
+@pytest.mark.parametrize(("keep", "expected"), [(True, "ab"), (False, "")])
+async def test_what_was_iterated_over_is_kept_unless_it_is_not_wanted(keep: bool, expected: str) -> None:
+    client = Client(keep=keep)
+    client.output("a")
+    client.output("b")
+    client.execution.on_reply(REPLY)
+    client.execution.on_output(IDLE, 1)
+    assert await texts(client.execution) == ["a", "b"]
+    assert (await client.execution).text == expected
 
 
 async def test_over_is_reply_and_idle(client: Client) -> None:
@@ -189,6 +189,21 @@ async def test_a_failure_after_the_end_changes_nothing(client: Client) -> None:
     client.execution.on_output(IDLE, 1)
     client.execution.fail(KernelDied("too late"))
     assert (await client.execution).status == "ok"
+
+
+async def test_one_that_nobody_uses_warns_when_it_goes() -> None:
+    client = Client()
+    with pytest.warns(RuntimeWarning, match="code was not sent to the kernel: iterate over its execution, or wait"):
+        del client.execution
+
+
+@pytest.mark.parametrize("begin", ["await", "iterate"])
+async def test_one_that_was_begun_does_not_warn(begin: str) -> None:
+    client = Client()
+    client.failures = [ConnectionLost("a test")]
+    with pytest.raises(ConnectionLost):
+        await (client.execution if begin == "await" else anext(aiter(client.execution)))
+    del client.execution
 
 
 # Results

@@ -4,12 +4,14 @@ import ast
 import inspect
 import subprocess
 import sys
+from importlib import metadata
 
 import pytest
 
 import kernelwire
 
 PUBLIC = [
+    "AutoRestart",
     "Backend",
     "Bridge",
     "Capabilities",
@@ -28,8 +30,12 @@ PUBLIC = [
     "KernelClient",
     "KernelEnd",
     "KernelManager",
+    "Launcher",
+    "LocalLauncher",
     "Message",
     "MessageChannel",
+    "Patience",
+    "RawChannels",
     "Session",
     "ShellChannel",
     "StdinChannel",
@@ -38,6 +44,7 @@ PUBLIC = [
     "errors",
     "new_key",
     "open_bridge",
+    "open_channels",
 ]
 
 
@@ -68,6 +75,12 @@ def test_every_name_resolves(name: str) -> None:
     home = f"kernelwire.{kernelwire._HOMES[name]}"
     assert (value.__name__ if name == "errors" else value.__module__) == home
     assert value.__doc__
+
+
+def test_the_version_is_that_of_the_distribution() -> None:
+    assert kernelwire.__version__ == metadata.version("kernelwire")
+    assert "__version__" in dir(kernelwire)
+    assert run("import sys, kernelwire; print('importlib.metadata' in sys.modules)") == "False"
 
 
 def test_everything_may_be_imported_at_once() -> None:

@@ -12,6 +12,7 @@ from kernelwire.connection import PORT_FIELDS
 from kernelwire.connection_file import ConnectionFile
 from kernelwire.errors import ConnectionFileError, InvalidField, NotSupported, UnknownTransport
 from kernelwire.kernel_address import KernelAddress
+from kernelwire.launch import Encryption
 from kernelwire.session import Session
 from kernelwire.testing import Resources, ScriptedKernel
 from kernelwire_zmq import IpcBackend
@@ -92,6 +93,17 @@ async def test_files_that_somebody_removed(transport: str, runtime: Path) -> Non
 
 
 @on_every_wire
+async def test_files_that_the_kernel_has_written_anew(transport: str, runtime: Path) -> None:
+    address = await KernelAddress.open(transport, kernel_name="mine")
+    for then in (address.renew, address.aclose):
+        for path in runtime.glob("*.json"):
+            ConnectionFile.write(connection_file.read(path), path, overwrite=True)
+        await then()
+        if then == address.renew:
+            await works(address)
+
+
+@on_every_wire
 async def test_a_file_of_somebody_else(transport: str, runtime: Path) -> None:
     theirs = runtime / "theirs.json"
     theirs.write_text("{}")
@@ -100,7 +112,7 @@ async def test_a_file_of_somebody_else(transport: str, runtime: Path) -> None:
     assert theirs.read_text() == "{}"
     theirs.unlink()
     address = await KernelAddress.open("tcp", kernel_name="mine", path=theirs)
-    ConnectionFile.write(address.info, theirs, overwrite=True)
+    ConnectionFile.write(address.info.replace(key=b"theirs"), theirs, overwrite=True)
     with pytest.raises(ConnectionFileError, match="exists already"):
         await address.renew()
     await address.aclose()
@@ -173,4 +185,41 @@ async def test_left(runtime: Path) -> None:
 async def test_every_port_is_another() -> None:
     address = await KernelAddress.open("tcp", kernel_name="mine")
     assert len({getattr(address.info, field) for field in PORT_FIELDS}) == len(PORT_FIELDS)
+    await address.aclose()
+
+
+@pytest.mark.parametrize("transport", ["tcp", "ipc"])
+@pytest.mark.parametrize("encryption", ["auto", "required"])
+async def test_encrypted(transport: str, encryption: Encryption) -> None:
+    address = await KernelAddress.open(transport, kernel_name="mine", encryption=encryption)
+    keys = (address.info.curve_publickey, address.info.curve_secretkey)
+    assert None not in keys
+    assert json.loads(address.file.path.read_text())["curve_secretkey"].encode() == keys[1]
+    await works(address)
+    await address.renew()
+    assert (address.info.curve_publickey, address.info.curve_secretkey) == keys
+    await works(address)
+    await address.aclose()
+
+
+async def test_the_kernels_side_of_a_bridge_encrypted() -> None:
+    address = await KernelAddress.open("inprocess", kernel_name="mine", encryption="auto")
+    assert address.kernel_info.curve_secretkey is not None
+    assert address.info.curve_secretkey is None
+    await works(address)
+    await address.renew(fall_back=True)
+    assert address.kernel_info.transport == "tcp"
+    assert address.kernel_info.curve_secretkey is not None
+    await works(address)
+    await address.aclose()
+
+
+async def test_not_encrypted_where_that_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(NotSupported, match="'inprocess' does not encrypt"):
+        await KernelAddress.open("inprocess", kernel_name="mine", encryption="required")
+    monkeypatch.setattr("zmq.has", lambda _: False)
+    with pytest.raises(NotSupported, match="without CURVE"):
+        await KernelAddress.open("tcp", kernel_name="mine", encryption="required")
+    address = await KernelAddress.open("tcp", kernel_name="mine", encryption="auto")
+    assert address.info.curve_secretkey is None
     await address.aclose()

@@ -176,6 +176,54 @@ def test_the_command(tmp_path: Path) -> None:
     assert KernelSpec("x", ("/bin/python", "{resource_dir}")).command("f") == ["/bin/python", "{resource_dir}"]
 
 
+def test_more_words_for_the_command(tmp_path: Path) -> None:
+    spec = KernelSpec("x", ("run", "{connection_file}"), resource_dir=Path("/resources"))
+    file = os.path.realpath(tmp_path / "f")
+    words = ["--debug", "--log={resource_dir}/{other}", "{connection_file}"]
+    assert spec.command(tmp_path / "f", words) == ["run", file, "--debug", "--log=/resources/{other}", file]
+
+
+@pytest.mark.parametrize(
+    ("claimed", "known"),
+    [
+        (["curve"], {"curve"}),
+        ("curve", {"curve"}),
+        ([" CURVE ", "other"], {"curve", "other"}),
+        ([], set()),
+        (None, set()),
+        ("", set()),
+        (5, set()),
+        ({"curve": True}, set()),
+    ],
+)
+def test_what_it_claims_to_encrypt_with(claimed: object, known: set[str]) -> None:
+    assert KernelSpec("x", ("x",), metadata={"supported_encryption": claimed}).supported_encryption == known
+    assert KernelSpec("x", ("x",)).supported_encryption == set()
+
+
+@pytest.mark.parametrize(("version", "claims"), [("7.3.0", True), ("10.0", True), ("7.2.9", False), ("?", False)])
+def test_the_native_one_claims_what_its_version_can(
+    monkeypatch: pytest.MonkeyPatch, data: Path, version: str, claims: bool
+) -> None:
+    monkeypatch.setattr(kernelspecs, "directories", lambda: [data / "kernels"])
+    monkeypatch.setattr("importlib.metadata.version", lambda _name: version)
+    assert ("curve" in kernelspecs.get(NATIVE).supported_encryption) is claims
+
+
+@pytest.mark.parametrize(
+    ("wanted", "provisioner"),
+    [
+        ({"provisioner_name": "k8s", "config": {}}, "k8s"),
+        ({"provisioner_name": "local-provisioner"}, None),
+        ({}, None),
+        (None, None),
+        ("k8s", None),
+    ],
+)
+def test_the_provisioner_that_it_wants(wanted: object, provisioner: str | None) -> None:
+    assert KernelSpec("x", ("x",), metadata={"kernel_provisioner": wanted}).provisioner == provisioner
+
+
 def test_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OUTSIDE", "outside")
     monkeypatch.setenv("BOTH", "process")

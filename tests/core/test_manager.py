@@ -21,9 +21,13 @@ from kernelwire.client import KernelClient, connect
 from kernelwire.connection import PORT_FIELDS, ConnectionInfo
 from kernelwire.errors import (
     ConnectionFileError,
+    ConnectionLost,
+    EndOfChannel,
     InvalidField,
     KernelDied,
     KernelExited,
+    KernelRestarted,
+    KernelspecError,
     LaunchFailed,
     LocalError,
     NoSuchKernelspec,
@@ -31,9 +35,10 @@ from kernelwire.errors import (
     RequestTimeout,
     UnknownTransport,
 )
+from kernelwire.launch import NEVER, AutoRestart, Patience
 from kernelwire.launcher import Launcher, LocalLauncher, Process
-from kernelwire.manager import NEVER, KernelManager
-from kernelwire.owned_kernel import PORT_TRIES, AutoRestart, Patience
+from kernelwire.manager import KernelManager
+from kernelwire.owned_kernel import PORT_TRIES
 from kernelwire.testing import Resources
 
 PATIENCE = 60.0
@@ -70,6 +75,19 @@ async def said(client: KernelClient, code: str) -> str:
     return (await client.execute(code)).text
 
 
+async def executing(client: KernelClient) -> "asyncio.Future[str]":
+    """A request that the kernel is at work on, and that nothing but the kernel's end ends."""
+    execution = client.execute("wait")
+    async for message in execution:
+        if message.msg_type == "stream":
+            break
+
+    async def rest() -> str:
+        return (await execution).text
+
+    return asyncio.ensure_future(rest())
+
+
 async def pid(client: KernelClient) -> int:
     return int(await said(client, "pid"))
 
@@ -103,6 +121,64 @@ async def test_starts_and_shuts_down(transport: str, runtime: Path) -> None:
         await started(manager, transport=transport)  # and again
 
 
+async def test_more_words_for_the_command(runtime: Path) -> None:
+    async with KernelManager() as manager:
+        await started(manager, arguments=["--log={connection_file}", "--{debug}"])
+        async with manager.client() as client:
+            assert await said(client, "argv") == f"--log={os.path.realpath(manager.connection_file)} --{{debug}}"
+            await manager.restart()
+            assert "--{debug}" in await said(client, "argv")
+            await manager.restart(arguments=["--quiet"])
+            assert await said(client, "argv") == "--quiet"
+        with pytest.raises(LocalError, match="arguments: a list"):
+            await manager.restart(arguments="--quiet")
+        assert manager.is_alive()
+
+
+@pytest.mark.parametrize("transport", ["tcp", "ipc"])
+async def test_encrypted(transport: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with asyncio.timeout(PATIENCE), KernelManager() as manager:
+        await started(manager, transport=transport, encryption="required")
+        keys = manager.info.curve_publickey, manager.info.curve_secretkey
+        assert None not in keys
+        async with connect(manager.connection_file) as client:
+            assert await pid(client) == manager.pid
+            await manager.restart()
+            assert await pid(client) == manager.pid
+        await manager.restart(newports=True)
+        assert (manager.info.curve_publickey, manager.info.curve_secretkey) == keys
+        await manager.shutdown()
+        claims = kernelspecs.KernelSpec("fake", tuple(fake()), metadata={"supported_encryption": ["curve"]})
+        monkeypatch.setattr(kernelspecs, "get", lambda _name: claims)
+        await started(manager, argv=None, transport=transport, encryption="auto")
+        assert manager.info.curve_secretkey is not None
+
+
+async def test_not_encrypted(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with KernelManager() as manager:
+        silent = kernelspecs.KernelSpec("silent", tuple(fake()))
+        monkeypatch.setattr(kernelspecs, "get", lambda _name: silent)
+        with pytest.raises(KernelspecError, match=r"'silent': metadata\.supported_encryption"):
+            await started(manager, argv=None, encryption="required")
+        with pytest.raises(NotSupported, match="'inprocess' does not encrypt"):
+            await started(manager, transport="inprocess", encryption="required")
+        with pytest.raises(LocalError, match="none of disabled, auto, required"):
+            await started(manager, encryption="curve")
+        assert not manager.has_kernel
+        for asked in ("auto", "disabled"):
+            await started(manager, argv=None, encryption=asked)
+            assert manager.info.curve_secretkey is None
+            await manager.shutdown()
+
+
+async def test_a_provisioner_is_not_used(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    metadata = {"kernel_provisioner": {"provisioner_name": "k8s", "config": {}}}
+    monkeypatch.setattr(kernelspecs, "get", lambda name: kernelspecs.KernelSpec(name, tuple(fake()), metadata=metadata))
+    async with KernelManager() as manager:
+        await started(manager, argv=None)
+        assert "'k8s', which is not used" in caplog.text
+
+
 @on_every_wire
 async def test_a_restart_keeps_clients(transport: str) -> None:
     async with KernelManager() as manager:
@@ -123,13 +199,24 @@ async def test_a_restart_keeps_clients(transport: str) -> None:
             assert await said(client, "env A") == "2"
 
 
-async def test_a_restart_on_other_ports(runtime: Path) -> None:
+@pytest.mark.parametrize("transport", ["tcp", "ipc"])
+async def test_a_restart_on_other_ports(transport: str, runtime: Path) -> None:
     async with KernelManager() as manager:
-        await started(manager, connection_file=runtime / "mine.json")
+        await started(manager, transport=transport, connection_file=runtime / "mine.json")
         old = manager.info
-        await manager.restart(newports=True)
+        async with manager.client() as lost:
+            running = await executing(lost)
+            channels = await manager.start_channels()
+            await manager.restart(newports=True)
+            with pytest.raises(KernelRestarted):
+                await running
+            for client in (lost, channels):
+                with pytest.raises(ConnectionLost, match="another address: make a new client"):
+                    await client.kernel_info()
+        assert not manager.channels_running
+        assert await pid(await manager.start_channels()) == manager.pid
         assert manager.info.key == old.key
-        assert all(getattr(manager.info, field) != getattr(old, field) for field in PORT_FIELDS)
+        assert all((manager.info.ip, manager.info.port(field)) != (old.ip, old.port(field)) for field in PORT_FIELDS)
         assert manager.connection_file == runtime / "mine.json"
         assert connection_file.read(runtime / "mine.json") == manager.info
         async with manager.client() as client:
@@ -302,6 +389,118 @@ async def test_is_started_again(transport: str) -> None:
         assert events.told.empty()
 
 
+@on_every_wire
+@pytest.mark.parametrize("auto_restart", [NEVER, AutoRestart()])
+async def test_requests_end_with_the_kernel_that_worked_on_them(transport: str, auto_restart: AutoRestart) -> None:
+    async with asyncio.timeout(PATIENCE), KernelManager(auto_restart=auto_restart) as manager:
+        events = Events(manager)
+        await started(manager, transport=transport)
+        # Longer than this test may take: it is not the heartbeat that says so.
+        async with manager.client(time_to_dead=10 * PATIENCE) as client:
+            running = await executing(client)
+            queued = asyncio.ensure_future(said(client, "pid"))
+            manager.signal(signal.SIGKILL)
+            for ended in (running, queued):
+                with pytest.raises(KernelExited, match="signal 9"):
+                    await ended
+            assert await events.next() == ("dead" if auto_restart is NEVER else "restart")
+            if auto_restart is NEVER:
+                await manager.restart()
+            assert await pid(client) == manager.pid
+
+
+@on_every_wire
+async def test_requests_end_with_a_planned_end(transport: str) -> None:
+    async with asyncio.timeout(PATIENCE), KernelManager(patience=HASTY) as manager:
+        await started(manager, transport=transport)
+        async with manager.client(time_to_dead=10 * PATIENCE) as client:
+            for now in (True, False):
+                running = await executing(client)
+                await manager.restart(now=now)
+                with pytest.raises(KernelRestarted, match="restarted before it replied"):
+                    await running
+            running = await executing(client)
+            await manager.kill()
+            with pytest.raises(KernelDied, match="was killed"):
+                await running
+            await manager.restart()
+            running = await executing(client)
+            await manager.shutdown(restart=True)
+            with pytest.raises(KernelDied, match="was shut down"):
+                await running
+            await manager.restart()
+            running = await executing(client)
+            await manager.shutdown()
+            with pytest.raises(KernelDied, match="was shut down"):
+                await running
+            with pytest.raises((KernelDied, EndOfChannel)):  # and not after a time
+                await client.kernel_info()
+
+
+@on_every_wire
+async def test_what_a_kernel_said_last_is_heard(transport: str) -> None:
+    async with asyncio.timeout(PATIENCE), KernelManager(auto_restart=AutoRestart()) as manager:
+        events = Events(manager)
+        await started(manager, transport=transport)
+        async with manager.client() as client:
+            assert await said(client, "quit") == LAST_WORDS
+            assert await events.next() == "restart"
+            assert await pid(client) == manager.pid
+
+
+async def test_a_client_that_was_too_early_for_a_kernel_that_moves(tmp_path: Path) -> None:
+    async with asyncio.timeout(PATIENCE), KernelManager() as manager:
+        await started(manager, "taken", tmp_path / "mark", timeout=None)
+        async with manager.client() as early:
+            asking = asyncio.ensure_future(early.kernel_info())
+            with pytest.raises(ConnectionLost, match="another address"):
+                await manager.wait_ready(client=early)
+            await manager.wait_ready()
+            with pytest.raises(KernelExited, match="in use"):
+                await asking
+        async with manager.client() as client:
+            assert await pid(client) == manager.pid
+
+
+@on_every_wire
+async def test_channels(transport: str) -> None:
+    async with asyncio.timeout(PATIENCE), KernelManager(patience=HASTY) as manager:
+        with pytest.raises(LocalError, match=r"start\(\)"):
+            await manager.start_channels()
+        for _ in range(2):
+            await started(manager, transport=transport)
+            client = await manager.start_channels(stdin=False)
+            assert client.allow_stdin is False
+            assert await pid(client) == manager.pid
+            await manager.restart()
+            assert manager.channels is client
+            assert await pid(client) == manager.pid
+            await manager.stop_channels()
+            assert not manager.channels_running
+            again = await manager.start_channels()
+            running = await executing(again)
+            await manager.shutdown()
+            assert manager.channels is None
+            with pytest.raises(KernelDied, match="was shut down"):
+                await running
+        await started(manager, transport=transport)
+        await manager.start_channels()
+    assert manager.channels is None
+
+
+async def test_channels_of_an_attached_one() -> None:
+    async with asyncio.timeout(PATIENCE), KernelManager() as owner, KernelManager() as guest:
+        await started(owner)
+        await guest.attach(owner.info)
+        assert await pid(await guest.start_channels()) == owner.pid
+        await guest.detach()
+        assert not guest.channels_running
+        await guest.attach(owner.info)
+        await guest.start_channels()
+        await guest.shutdown()
+        assert not guest.channels_running
+
+
 async def test_is_started_again_only_so_often() -> None:
     async with KernelManager(auto_restart=AutoRestart(limit=3)) as manager:
         events = Events(manager)
@@ -376,11 +575,10 @@ async def test_one_that_dies_of_a_request() -> None:
         async with manager.client() as client:
             running = asyncio.ensure_future(said(client, "die"))
             assert await events.next() == "dead"
-            with pytest.raises(KernelExited, match=LAST_WORDS) as caught:
-                await manager.interrupt()
-            assert caught.value.exit_code == EXIT_CODE
-            running.cancel()
-            await asyncio.wait([running])
+            for failing in (running, manager.interrupt()):
+                with pytest.raises(KernelExited, match=LAST_WORDS) as caught:
+                    await failing
+                assert caught.value.exit_code == EXIT_CODE
 
 
 async def test_one_that_never_answers() -> None:
@@ -388,8 +586,11 @@ async def test_one_that_never_answers() -> None:
         with pytest.raises(RequestTimeout, match=r"0\.5 s"):
             await started(manager, "mute", timeout=0.5)
         assert not manager.has_kernel
-        await started(manager, "mute", timeout=None)
-        with pytest.raises(RequestTimeout):
+        spoken = asyncio.Event()
+        await started(manager, "mute", timeout=None, launcher=LocalLauncher(pass_on=lambda _data: spoken.set()))
+        async with asyncio.timeout(PATIENCE):
+            await spoken.wait()
+        with pytest.raises(RequestTimeout, match=rf"0\.2 s; it wrote:\n{LAST_WORDS}"):
             await manager.wait_ready(0.2)
         assert manager.is_alive() is True
 
@@ -466,7 +667,7 @@ async def test_two_on_one_connection_file(runtime: Path) -> None:
     async with KernelManager() as one, KernelManager() as two:
         await started(one, connection_file=runtime / "mine.json")
         for transport in ("tcp", "inprocess"):
-            with pytest.raises(ConnectionFileError, match="exists already"):
+            with pytest.raises(ConnectionFileError, match=r"mine\.json: exists already; attach to the kernel"):
                 await started(two, connection_file=runtime / "mine.json", transport=transport)
             assert not two.has_kernel
         assert connection_file.read(runtime / "mine.json") == one.info

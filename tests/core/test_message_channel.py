@@ -140,3 +140,55 @@ async def test_a_cancelled_receive_loses_nothing(channel: Loopback, session: Ses
     with pytest.raises(asyncio.CancelledError):
         await receiving
     assert await messages.receive() == sent
+
+
+# Some of the messages
+
+
+async def test_messages_of_a_kind(channel: Loopback, session: Session) -> None:
+    messages = MessageChannel(channel, session)
+    request, other = session.message("execute_request"), session.message("execute_request")
+    sent = [session.message(t, parent=p) for p in (request, other) for t in ("status", "stream", "error")]
+    for _ in range(4):
+        for each in sent:
+            await messages.send(each.__class__(dict(each.header, date=str(_)), each.parent_header))
+    await channel.aclose()
+    wanted = [each async for each in messages.messages(msg_type={"stream", "error"}, parent=request)]
+    assert [each.msg_id for each in wanted] == [each.msg_id for each in sent[1:3]] * 4
+
+
+async def test_a_gap_among_messages_of_a_kind(channel: Loopback, session: Session) -> None:
+    messages = MessageChannel(channel, session)
+    channel.queue.put_nowait(GapNotice(1, 2, "a test"))
+    await messages.send(session.message("stream"))
+    await messages.send(session.message("status"))
+    await channel.aclose()
+    with pytest.raises(GapNotice):
+        await anext(messages.messages(msg_type="status"))
+    assert [each.msg_type async for each in messages.messages(msg_type="status")] == ["status"]
+
+
+async def test_several_readers(channel: Loopback, session: Session) -> None:
+    messages = MessageChannel(channel, session)
+    request = session.message("execute_request")
+    async with (
+        messages.subscribe(msg_type="stream") as streams,
+        messages.subscribe(parent=request) as answers,
+    ):
+        for msg_type, parent in (("stream", None), ("stream", request), ("status", request), ("status", None)):
+            await messages.send(session.message(msg_type, parent=parent))
+        await channel.send(WireMessage([b"junk"]))
+        await channel.aclose()
+        assert [each.msg_type async for each in streams] == ["stream", "stream"]
+        assert [each.msg_type async for each in answers] == ["stream", "status"]
+    assert session.rejected == {"MalformedMessage": 1}
+
+
+async def test_a_bound_for_each_reader(channel: Loopback, session: Session) -> None:
+    messages = MessageChannel(channel, session)
+    async with messages.subscribe(limit=5000) as slow:
+        for _ in range(10):
+            await messages.send(session.message("stream", {"text": "x" * 1000}))
+        await channel.aclose()
+        with pytest.raises(GapNotice, match="fell behind"):
+            await slow.receive()

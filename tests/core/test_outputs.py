@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kernelwire.messages import Message
-from kernelwire.outputs import Outputs, fold, fold_all, to_output
+from kernelwire.outputs import Outputs, display_id, fold, fold_all, joined, to_output, update
 
 
 @pytest.mark.parametrize(
@@ -78,10 +78,25 @@ def test_text_of_one_stream_is_one_output_until_something_else_comes() -> None:
 
 
 def test_an_update_changes_every_display_of_its_id() -> None:
-    before = [display("1", "x"), stream("between"), display("2", "x"), display("3", "y")]
+    before = [display("1", "x"), stream("between"), display("1", "x"), display("3", "y")]
     assert texts(*before, display("new", "x", "update_display_data")) == ["new", "between", "new", "3"]
-    assert texts(*before, display("new", "unknown", "update_display_data")) == ["1", "between", "2", "3"]
-    assert texts(*before, display("new", None, "update_display_data")) == ["1", "between", "2", "3"]
+    assert texts(*before, display("new", "unknown", "update_display_data")) == ["1", "between", "1", "3"]
+    assert texts(*before, display("new", None, "update_display_data")) == ["1", "between", "1", "3"]
+
+
+@pytest.mark.parametrize("msg_type", ["display_data", "execute_result"])
+def test_a_second_display_of_an_id_changes_the_first(msg_type: str) -> None:
+    # As its users know it: "Updating Displays" among IPython's examples.
+    assert texts(display("old", "x"), display("other", "y"), display("new", "x", msg_type)) == ["new", "other", "new"]
+    assert texts(display("old", None), display("new", None, msg_type)) == ["old", "new"]
+
+
+def test_an_update_alone_adds_nothing() -> None:
+    outputs = Outputs(({"output_type": "display_data", "data": {}, "metadata": {}},), ("x",))
+    assert update(outputs, display("new", "y")) is outputs
+    assert update(outputs, stream("text")) is outputs
+    (item,) = update(outputs, display("new", "x")).items
+    assert item["data"] == {"text/plain": "new"}
 
 
 def test_clearing_is_at_once_or_with_the_next_output() -> None:
@@ -93,6 +108,21 @@ def test_clearing_is_at_once_or_with_the_next_output() -> None:
 
 def test_what_was_cleared_is_not_updated() -> None:
     assert texts(display("a", "x"), clear(wait=False), display("b", "x", "update_display_data")) == []
+
+
+def test_what_has_a_display_id() -> None:
+    assert display_id(display("a", "x")) == "x"
+    assert display_id(display("a")) is None
+    odd: list[Any] = [None, [], {"display_id": 3}, "display_id"]
+    for transient in odd:
+        assert display_id(Message({"msg_type": "display_data"}, content={"transient": transient})) is None
+    assert display_id(Message({"msg_type": "stream"}, content={"transient": {"display_id": "x"}})) is None
+
+
+def test_neighbours_are_joined() -> None:
+    sequence = [stream("a"), stream("b"), stream("c", "stderr"), display("d"), display("e"), stream("f"), stream("g")]
+    assert [message.content.get("text") for message in joined(sequence)] == ["ab", "c", None, None, "fg"]
+    assert list(joined([])) == []
 
 
 messages = st.one_of(

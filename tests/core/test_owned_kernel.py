@@ -1,4 +1,4 @@
-"""What is remembered of a launch; the kernel itself is tested through the manager, with real processes."""
+"""When a kernel is started again; the rest is tested through the manager, with real processes."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -7,32 +7,13 @@ from typing import Any
 
 import pytest
 
-from kernelwire import kernelspecs
-from kernelwire.errors import KernelExited, LocalError, NoSuchKernelspec
+from kernelwire.errors import KernelExited
+from kernelwire.kernel_clients import KernelClients
+from kernelwire.launch import AutoRestart, Event, Launch, Patience
 from kernelwire.launcher import Launcher, Process
-from kernelwire.owned_kernel import START_TIME, AutoRestart, Event, Launch, OwnedKernel, Patience
+from kernelwire.owned_kernel import START_TIME, OwnedKernel
 
 PATIENCE = 60.0
-
-
-def test_overrides() -> None:
-    launch = Launch(kernel_name="a", argv=["x"], ip="127.0.0.1", env={"A": "1"})
-    assert launch.overridden({}) == launch
-    other = launch.overridden({"env": {"B": "2"}, "cwd": "/", "timeout": 3.0})
-    assert (other.argv, other.env, other.cwd, other.timeout, other.ip) == (["x"], {"B": "2"}, "/", 3.0, "127.0.0.1")
-    assert launch.overridden({"argv": ["y"]}).argv == ["y"]
-    assert launch.overridden({"kernel_name": "b"}).argv is None
-    with pytest.raises(LocalError, match=r"cannot change ip, transport, only kernel_name"):
-        launch.overridden({"transport": "ipc", "ip": "*", "cwd": "/"})
-
-
-def test_the_kernelspec(monkeypatch: pytest.MonkeyPatch) -> None:
-    spec = Launch(kernel_name="mine", argv=["x", "{connection_file}"]).spec()
-    assert (spec.name, spec.argv, spec.interrupt_mode) == ("mine", ("x", "{connection_file}"), "signal")
-    with pytest.raises(NoSuchKernelspec):
-        Launch(kernel_name="no-such-kernel").spec()
-    monkeypatch.setattr(kernelspecs, "get", lambda name: kernelspecs.KernelSpec(name, ("y",)))
-    assert Launch(kernel_name="mine").spec().argv == ("y",)
 
 
 class Imagined(Process):
@@ -92,6 +73,7 @@ async def imagined(
     stage = Stage()
     kernel = await OwnedKernel.open(
         Launch(argv=["x"], launcher=stage),
+        KernelClients(),
         auto_restart=auto_restart,
         patience=Patience(shutdown=0.1),
         on_event=events.put_nowait,

@@ -1,8 +1,9 @@
-"""What ends a request that gets no reply: another kernel, dropped output, a dropped reply. The rest of the router is
-tested through the client.
+"""What ends a request that gets no reply: another kernel, dropped output, a dropped reply, somebody who knows that the
+kernel has ended. The rest of the router is tested through the client.
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -10,7 +11,16 @@ import pytest
 from kernelwire import router
 from kernelwire.client import KernelClient
 from kernelwire.connection import ConnectionInfo
-from kernelwire.errors import Incomplete, KernelRestarted, NoReply
+from kernelwire.errors import (
+    ChannelClosed,
+    ConnectionLost,
+    EndOfChannel,
+    Incomplete,
+    KernelDied,
+    KernelRestarted,
+    NoReply,
+    RequestTimeout,
+)
 from kernelwire.execution import ExecuteResult, Execution
 from kernelwire.messages import Message
 from kernelwire.session import Session
@@ -181,3 +191,143 @@ async def test_what_comes_late_is_no_loss(client: KernelClient, kernel: RawKerne
     assert (await running).text == "late"
     await kernel.reply(probe)
     await kernel.idle(probe)
+
+
+# Somebody knows that the kernel has ended
+
+
+DIED = KernelDied("it was seen to die")
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A router that waits for nobody's last words."""
+    monkeypatch.setattr(router, "LAST_WORDS", 0.0)
+
+
+async def test_a_kernel_that_ended_ends_its_requests(client: KernelClient, kernel: RawKernel) -> None:
+    running, asking = started(client.execute("for ever")), asyncio.create_task(client.complete("x"))
+    for _ in range(2):
+        await kernel.asked()
+    client.on_kernel_end(DIED)
+    for ended in (running, asking):
+        with pytest.raises(KernelDied, match="seen to die"):
+            await ended
+    again = asyncio.create_task(client.kernel_info())  # the next one may serve the address
+    await kernel.reply(await kernel.asked("kernel_info_request"))
+    await again
+    assert client.broken is None
+
+
+async def test_what_has_arrived_by_then_is_read(client: KernelClient, kernel: RawKernel) -> None:
+    running = started(client.execute("the last"))
+    asking = asyncio.create_task(client.complete("x"))
+    requests = [await kernel.asked(), await kernel.asked()]
+    execution, completion = sorted(requests, key=lambda each: each.msg_type, reverse=True)
+    client.on_kernel_end(DIED)
+    await kernel.publish(execution, "stream", name="stdout", text="words")
+    await kernel.reply(execution)
+    await kernel.idle(execution)
+    await kernel.reply(completion, matches=["xx"])
+    assert (await running).text == "words"
+    assert (await asking).content["matches"] == ["xx"]
+
+
+async def test_it_is_read_even_if_the_loop_was_held_up(
+    client: KernelClient, kernel: RawKernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(router, "LAST_WORDS", 0.02)
+    asking = asyncio.create_task(client.complete("x"))
+    request = await kernel.asked()
+    client.on_kernel_end(DIED)
+    replying = asyncio.create_task(kernel.reply(request))
+    time.sleep(0.05)  # the time is over before anybody has had a turn
+    assert (await asking).content["status"] == "ok"
+    await replying
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_a_reply_without_all_of_its_output(client: KernelClient, kernel: RawKernel) -> None:
+    running = started(client.execute("print('half')"))
+    request = await kernel.asked()
+    await kernel.publish(request, "stream", name="stdout", text="half")
+    await kernel.reply(request)
+    await settle()
+    client.on_kernel_end(DIED)
+    with pytest.raises(Incomplete, match="ended before") as caught:
+        await running
+    assert caught.value.result.text == "half"
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_the_first_who_knows_is_right(client: KernelClient, kernel: RawKernel, info: ConnectionInfo) -> None:
+    running = started(client.execute("for ever"))
+    request = await kernel.asked()
+    await kernel.publish(request, "status", execution_state="busy")
+    await settle()
+    client.on_kernel_end(DIED)
+    client.on_kernel_end(KernelRestarted("later"))
+    await restarted(kernel, info)
+    client.end_requests(ConnectionLost("later still"))
+    with pytest.raises(KernelDied, match="seen to die"):
+        await running
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_what_was_not_sent_yet_ends_and_is_never_sent(client: KernelClient, kernel: RawKernel) -> None:
+    kernel.end.audible = False
+    running, asking = started(client.execute("not sent")), asyncio.create_task(client.complete("x"))
+    await settle()
+    client.on_kernel_end(DIED)
+    for ended in (running, asking):
+        with pytest.raises(KernelDied):
+            await ended
+    kernel.end.audible = True
+    asking = asyncio.create_task(client.kernel_info())
+    await kernel.reply(await kernel.asked("kernel_info_request"))  # the first one that it hears
+    await asking
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_a_kernel_that_is_gone_for_good(client: KernelClient, kernel: RawKernel) -> None:
+    kernel.end.audible = False
+    ready = asyncio.create_task(client.ready())
+    await settle()
+    client.on_kernel_end(DIED, for_good=True)
+    with pytest.raises(KernelDied):
+        await ready
+    kernel.end.audible = True
+    for late in (client.ready(), client.kernel_info(), started(client.execute("1")), client.open_comm("x")):
+        with pytest.raises(KernelDied, match="seen to die"):
+            await late
+    assert isinstance(client.broken, KernelDied)
+    client.on_kernel_end(ConnectionLost("later"), for_good=True)
+    assert isinstance(client.broken, KernelDied)
+
+
+async def test_ready_ends_with_the_client(backend: InProcessBackend, info: ConnectionInfo, kernel: RawKernel) -> None:
+    kernel.end.audible = False
+    session = Session.of(info)
+    async with KernelClient(await backend.connect(info, identity=session.session_id.encode()), session) as client:
+        ready = asyncio.create_task(client.ready())
+        with pytest.raises(RequestTimeout):
+            await client.ready(0.01)
+        assert not ready.done()
+    with pytest.raises(ChannelClosed):
+        await ready
+
+
+async def test_its_comms_end_too(client: KernelClient, kernel: RawKernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(router, "LAST_WORDS", 0.01)
+    comm = await client.open_comm("of the old one")
+    opened = await kernel.asked("comm_open")
+    client.on_kernel_end(DIED)
+    next_comm = await client.open_comm("of the next one")
+    await kernel.publish(opened, "comm_msg", comm_id=comm.comm_id, data={"last": "words"})
+    assert (await comm.receive()).content["data"] == {"last": "words"}
+    with pytest.raises(KernelDied):
+        await comm.receive()
+    opened = await kernel.asked("comm_open")
+    await kernel.publish(opened, "comm_close", comm_id=next_comm.comm_id)
+    with pytest.raises(EndOfChannel):
+        await next_comm.receive()

@@ -15,8 +15,20 @@ DOCS = ROOT / "docs"
 EXAMPLES = DOCS / "examples"
 PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 
-ALONE = {"scripted_kernel.py": "ok HELLO\n"}
-"""Examples that need no kernel, and what they print."""
+ALONE = {
+    "scripted_kernel.py": "ok HELLO\n",
+    "manage_kernel.py": (
+        "{'text/plain': '42'}\n"
+        "KeyboardInterrupt\n"
+        "started again\n"
+        "the kernel's process ended by signal 9\n"
+        "back\n"
+        "2\n"
+        "guest: back\n"
+        "restarted as quiet\n"
+    ),
+}
+"""Examples that need no kernel that runs already, and what they print."""
 
 WITH_A_KERNEL = {
     "hello.py": "ok {'text/plain': '42'}\n",
@@ -24,6 +36,9 @@ WITH_A_KERNEL = {
     "first_kernel.py": "hello Ada\n",
     "bridge.py": "hello over the bridge\n",
     "raw_channels.py": "kernel_info_reply ok\n",
+    "filtered_channels.py": "line 2\nran: for i in range(3): print('line', i, flush=True)\nexecute_reply ok\n",
+    "observables.py": "line 2\nok\n",
+    "interactive.py": "hello\n42\nok\n",
 }
 """Examples that take a connection file, and how what they print ends."""
 

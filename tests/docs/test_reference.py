@@ -1,12 +1,14 @@
 """The reference pages list what is there: all of it, and nothing else."""
 
 import dataclasses
+import importlib
 import inspect
 import re
 import tomllib
 from pathlib import Path
 from typing import Final
 
+import kernelwire
 from kernelwire import errors
 from kernelwire.connection import ConnectionInfo
 from kernelwire.testing import BEHAVIOURS
@@ -65,3 +67,20 @@ def test_news_are_one_line_each() -> None:
     for path in paths:
         assert re.fullmatch(r"\d{4}-[a-z0-9-]+\.md", path.name), path.name
         assert re.fullmatch(r"(Added|Changed|Fixed): .+\.\n", path.read_text(encoding="utf-8")), path.name
+
+
+def test_what_the_comparison_names_is_there() -> None:
+    rows = re.findall(r"^\| .+ \| (?:have|better|left out) \| (.*) \|$", page("reference/compared.md"), re.MULTILINE)
+    lines = page("reference/compared.md").splitlines()
+    assert len(rows) == sum(line.startswith("| ") for line in lines) - len(re.findall("^## ", "\n".join(lines), re.M))
+    for name in sorted({name for row in rows for name in re.findall(r"`((?:[A-Z]\w*|\w+\.\w+)(?:\.\w+)*)`", row)}):
+        first, *rest = name.split(".")
+        found = getattr(kernelwire, first, None) or importlib.import_module(f"kernelwire.{first}")
+        for each in rest:
+            assert hasattr(found, each) or each in inspect.get_annotations(found) or _documents(found, each), name
+            found = getattr(found, each, found)
+
+
+def _documents(cls: object, attribute: str) -> bool:
+    """Whether the docstring of a class has it among the attributes of its instances."""
+    return re.search(rf"^ +(\w+, )*{attribute}(, \w+)*: ", inspect.getdoc(cls) or "", re.MULTILINE) is not None

@@ -26,14 +26,17 @@ def fake(behaviour: str = "good", mark: Path | str = "") -> list[str]:
 
     Arguments:
         behaviour: ``good``; ``exits`` at start, with last words; ``taken`` does once, until there is a file `mark`,
-            over a port that is in use; ``tcp only`` does on ipc; ``mute`` never answers; ``deaf`` does not end when it
-            is asked to; ``stubborn`` neither on SIGTERM; ``message`` is interrupted by messages only.
+            over a port that is in use; ``tcp only`` does on ipc; ``mute`` has last words, and never answers; ``deaf``
+            does not end when it is asked to; ``stubborn`` neither on SIGTERM; ``message`` is interrupted by messages
+            only.
     """
     return [sys.executable, __file__, "{connection_file}", behaviour, str(mark)]
 
 
 class FakeKernel(ScriptedKernel):
-    """Ends after it has answered a shutdown_request. Code: ``pid``, ``cwd``, ``env NAME``, ``wait``, ``die``."""
+    """Ends after it has answered a shutdown_request. Code: ``pid``, ``cwd``, ``env NAME``, ``argv``, ``wait``, ``die``,
+    and ``quit``, which ends the kernel after its reply.
+    """
 
     def __init__(self, end: KernelEnd, session: Session) -> None:
         super().__init__(end, session, self._execute_code)
@@ -41,7 +44,7 @@ class FakeKernel(ScriptedKernel):
 
     async def publish(self, msg_type: str, content: Mapping[str, Any], parent: Message | None = None) -> None:
         await super().publish(msg_type, content, parent)
-        if parent is not None and parent.msg_type == "shutdown_request" and content.get("execution_state") == "idle":
+        if parent is not None and "idle" in content.values() and _is_last(parent):
             self.shut_down.set()
 
     async def _execute_code(self, run: Run) -> None:
@@ -52,6 +55,10 @@ class FakeKernel(ScriptedKernel):
                 await run.stream(str(Path.cwd()))
             case ["env", name]:
                 await run.stream(os.environ.get(name, "-"))
+            case ["argv"]:
+                await run.stream(" ".join(sys.argv[4:]))
+            case ["quit"]:
+                await run.stream(LAST_WORDS)
             case ["wait"]:
                 await run.stream("waiting")
                 await self.interrupted.wait()
@@ -63,6 +70,10 @@ class FakeKernel(ScriptedKernel):
                 os._exit(EXIT_CODE)
 
 
+def _is_last(request: Message) -> bool:
+    return request.msg_type == "shutdown_request" or request.content.get("code") == "quit"
+
+
 async def _main(path: str, behaviour: str, mark: str) -> None:
     loop = asyncio.get_running_loop()
     info = connection_file.read(path)
@@ -72,6 +83,8 @@ async def _main(path: str, behaviour: str, mark: str) -> None:
         Path(mark).write_text(str(info.shell_port))
         sys.exit("ZMQError: Address already in use")
     if behaviour == "mute":
+        sys.stderr.write(LAST_WORDS)
+        sys.stderr.flush()
         await loop.create_future()
     if behaviour == "stubborn":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -15,15 +15,16 @@ import pytest
 
 from integration._fake_kernel import fake
 from integration._kernels import PATIENCE
-from kernelwire.client import KernelClient
+from kernelwire import kernelspecs
+from kernelwire.client import KernelClient, connect
 from kernelwire.connection import PORT_FIELDS
-from kernelwire.errors import RequestFailed
+from kernelwire.errors import KernelDied, KernelExited, RequestTimeout
+from kernelwire.launch import AutoRestart
 from kernelwire.launcher import Launcher, LocalLauncher, Process
 from kernelwire.manager import KernelManager
-from kernelwire.owned_kernel import AutoRestart
 from kernelwire.testing import Resources
 
-KERNELS = 40
+KERNELS = 100
 AT_ONCE = 20
 
 ENVIRONMENT = {"PYDEVD_DISABLE_FILE_VALIDATION": "1"}
@@ -112,11 +113,60 @@ async def test_a_kernel_that_is_killed_comes_back_to_its_client(transport: str) 
                 if message.msg_type == "stream":
                     break
             os.kill(before, signal.SIGKILL)
+            with pytest.raises(KernelExited, match="signal 9"):  # and not only when the heartbeat has stopped
+                await execution
             await again.wait()
             await manager.wait_ready(client=client)
-            with pytest.raises(RequestFailed):
-                await execution
             assert await pid(client) == manager.pid != before
+
+
+@on_every_wire
+async def test_a_kernel_that_is_stopped_does_not_beat(transport: str) -> None:
+    async with asyncio.timeout(PATIENCE), KernelManager() as manager:
+        await started(manager, transport=transport)
+        async with manager.client(time_to_dead=3.0) as client:
+            execution = client.execute("print('up', flush=True)\nimport time\nfor _ in range(100): time.sleep(0.01)")
+            async for message in execution:
+                if message.msg_type == "stream":
+                    break
+            await client.heartbeat.wait_beating()
+            manager.signal(signal.SIGSTOP)
+            with pytest.raises(KernelDied, match="has not answered its heartbeat for") as caught:
+                await execution
+            assert not isinstance(caught.value, KernelExited)
+            assert float(str(caught.value).split()[-2]) >= 3.0  # what was declared, and not before
+            assert client.heartbeat.is_beating is False
+            assert manager.is_alive() is True  # as a process it is
+            manager.signal(signal.SIGCONT)
+            await client.heartbeat.wait_beating()
+            assert await pid(client) == manager.pid
+            manager.signal(signal.SIGSTOP)  # and it can be ended like that
+
+
+@pytest.mark.parametrize("transport", ["tcp", "ipc"])
+@pytest.mark.parametrize("encryption", ["auto", "required"])
+async def test_encrypted(transport: str, encryption: str) -> None:
+    async with asyncio.timeout(PATIENCE), KernelManager() as manager:
+        if "curve" not in kernelspecs.get("python3").supported_encryption:
+            pytest.skip("this ipykernel reads no CURVE keys")
+        await started(manager, transport=transport, encryption=encryption)
+        assert manager.info.curve_secretkey is not None
+        async with manager.client(time_to_dead=PATIENCE) as client:
+            assert await pid(client) == manager.pid
+            await manager.interrupt()
+            await manager.restart()
+            assert await pid(client) == manager.pid
+        plain = manager.info.replace(curve_publickey=None, curve_secretkey=None)
+        async with connect(plain) as outsider:
+            with pytest.raises(RequestTimeout):
+                await outsider.ready(1.0)
+
+
+async def test_a_bridge_to_an_encrypted_kernel() -> None:
+    async with asyncio.timeout(PATIENCE), KernelManager() as manager:
+        await started(manager, transport="inprocess", encryption="auto")
+        async with manager.client() as client:
+            assert await pid(client) == manager.pid
 
 
 class Thief(Launcher):

@@ -7,9 +7,10 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final, TextIO
 
+from kernelwire.cli.display import Folder, as_text, images_in, protocol
 from kernelwire.execution import InputRequest
 from kernelwire.messages import Message
 
@@ -22,11 +23,14 @@ class Printer:
     Arguments:
         out: for what the code prints and displays.
         err: for its standard error and its errors.
+        folder: where images are saved; None for nowhere. Those that the terminal can show are shown in any case.
     """
 
-    def __init__(self, out: TextIO, err: TextIO) -> None:
+    def __init__(self, out: TextIO, err: TextIO, folder: Folder | None = None) -> None:
         self._out = out
         self._err = err
+        self._folder = folder
+        self._protocol = protocol(os.environ) if out.isatty() else None
 
     def show(self, message: Message) -> None:
         """Print one output message; errors are left to `show_error`, as the reply has them too."""
@@ -36,11 +40,22 @@ class Printer:
                 to_error = content.get("name") == "stderr"
                 _write(self._err if to_error else self._out, str(content.get("text", "")))
             case "execute_result" | "display_data" | "update_display_data":
-                _write(self._out, f"{_as_text(content.get('data'))}\n")
+                self._show_bundle(content.get("data"))
 
     def show_error(self, name: str, value: str, traceback: Sequence[str]) -> None:
         """Print an error with its traceback."""
         _write(self._err, "\n".join(traceback or [f"{name}: {value}"]) + "\n")
+
+    def _show_bundle(self, bundle: object) -> None:
+        images = list(images_in(bundle)) if self._protocol or self._folder else []
+        inline = next(filter(None, map(self._protocol, images)), "") if self._protocol else ""
+        if inline:
+            self._out.write(f"{inline}\n")  # not as text, which may not have sequences
+            self._out.flush()
+        if images and self._folder:
+            _write(self._out, f"{self._folder.save(images[0])}\n")
+        elif not inline:
+            _write(self._out, f"{as_text(bundle)}\n")
 
 
 async def read_line(request: InputRequest) -> str:
@@ -83,16 +98,6 @@ def _read_blocking(request: InputRequest) -> str:
     if not line:
         raise EOFError
     return line.removesuffix("\n")
-
-
-def _as_text(data: object) -> str:
-    """A MIME bundle in one terminal line or more; what has no text is named."""
-    if not isinstance(data, Mapping):
-        return "<>" if data is None else str(data)
-    if "text/plain" not in data:
-        return f"<{', '.join(sorted(data))}>"
-    text = data["text/plain"]
-    return "".join(map(str, text)) if isinstance(text, list) else str(text)
 
 
 def _write(stream: TextIO, text: str) -> None:

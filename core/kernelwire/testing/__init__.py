@@ -9,9 +9,11 @@ from kernelwire.testing.kit import (
     Group,
     Hanging,
     LeftBehind,
+    Level,
     Outcome,
     Status,
     run,
+    summary,
 )
 from kernelwire.testing.leaks import Resources
 from kernelwire.testing.scripted import Run, Script, ScriptedKernel
@@ -28,6 +30,7 @@ __all__ = [
     "Harness",
     "Kernel",
     "LeftBehind",
+    "Level",
     "Outcome",
     "Pair",
     "Resources",
@@ -36,4 +39,5 @@ __all__ = [
     "ScriptedKernel",
     "Status",
     "run",
+    "summary",
 ]

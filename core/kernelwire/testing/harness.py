@@ -2,19 +2,24 @@
 
 import itertools
 import os
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from kernelwire import registry
-from kernelwire.backend import Capabilities
+from kernelwire.backend import Backend, Capabilities
 from kernelwire.bridge import open_bridge
 from kernelwire.connection import ConnectionInfo
 from kernelwire.ends import ClientEnd, KernelEnd
+from kernelwire.errors import NotSupported
 from kernelwire.message_channel import MessageChannel, MessageReceiver, MessageSender
 from kernelwire.messages import Message, WireMessage
 from kernelwire.session import Session
+
+if TYPE_CHECKING:
+    from kernelwire.testing.faults import Middle
 
 KEY: Final = b"a key for tests, known to everybody"
 
@@ -86,6 +91,9 @@ class Pair:
         kernel_info: whose key the kernel's side signs with.
         client_info: whose key the clients sign with; another one behind a bridge.
         capabilities: what is claimed for this pair.
+        middle: power over what is on the way. A transport that claims `resume` or `encrypted` is tested by its means.
+        serve_again: opens the kernel's end once more, at the same address.
+        open_another: opens a pair of another kernel on the same transport.
 
     Attributes:
         kernel: the kernel's side.
@@ -100,7 +108,13 @@ class Pair:
         kernel_info: ConnectionInfo,
         client_info: ConnectionInfo,
         capabilities: Capabilities,
+        middle: "Middle | None" = None,
+        serve_again: Callable[[], Awaitable[KernelEnd]] | None = None,
+        open_another: "Callable[[], AbstractAsyncContextManager[Pair]] | None" = None,
     ) -> None:
+        self._middle = middle
+        self._serve_again = serve_again
+        self._open_another = open_another
         self.kernel = Kernel(kernel, Session.of(kernel_info))
         self.kernel_info = kernel_info
         self.client_info = client_info
@@ -109,20 +123,53 @@ class Pair:
         self._clients = AsyncExitStack()
         self._numbers = itertools.count(1)
 
-    async def connect(self, *, ready: bool = True, key: bytes | None = None) -> Client:
+    @property
+    def middle(self) -> "Middle":
+        """Power over what is on the way.
+
+        Raises:
+            NotSupported: the harness gives none.
+        """
+        if self._middle is None:
+            raise NotSupported("what is claimed here is tested by faults, and this harness gives no `middle`")
+        return self._middle
+
+    async def connect(self, *, ready: bool = True, key: bytes | None = None, identity: bytes | None = None) -> Client:
         """A new client, closed with the pair.
 
         Arguments:
             ready: wait until its iopub and its stdin are.
             key: sign with this key instead of the right one.
+            identity: its own; one that no other client has if None.
         """
         info = self.client_info if key is None else self.client_info.replace(key=key)
-        end = await self._open_client(f"client-{next(self._numbers)}-{os.getpid()}".encode())
+        end = await self._open_client(identity or f"client-{next(self._numbers)}-{os.getpid()}".encode())
         await self._clients.enter_async_context(end)
         if ready:
             await end.iopub.ready()
             await end.stdin.ready()
         return Client(end, Session.of(info))
+
+    async def restart_kernel(self) -> None:
+        """Close the kernel's end, and open it again at the same address, as a new process would.
+
+        Raises:
+            NotSupported: the harness cannot.
+        """
+        if self._serve_again is None:
+            raise NotSupported("this harness cannot serve again")
+        await self.kernel.end.aclose()
+        self.kernel = Kernel(await self._serve_again(), Session.of(self.kernel_info))
+
+    def another(self) -> "AbstractAsyncContextManager[Pair]":
+        """A pair of another kernel on the same transport.
+
+        Raises:
+            NotSupported: the harness cannot.
+        """
+        if self._open_another is None:
+            raise NotSupported("this harness cannot open another kernel")
+        return self._open_another()
 
     async def close_clients(self) -> None:
         """Close every client."""
@@ -155,36 +202,50 @@ class Harness(ABC):
 class BackendHarness(Harness):
     """The harness of any installed backend that has both ends.
 
+    If it is made of pipes, its clients' pipes go through a :class:`~kernelwire.testing.faults.Middle`, which the
+    behaviours of the levels *reliable* and *remote* command.
+
     Arguments:
         transport: its name.
+        backend: the backend itself, if it is not installed under that name.
     """
 
-    def __init__(self, transport: str) -> None:
+    def __init__(self, transport: str, backend: Backend | None = None) -> None:
         self.name = transport
-        self._backend = registry.load(transport)
+        self._backend = backend or registry.load(transport)
         self.capabilities = self._backend.capabilities
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Pair]:
         """A fresh kernel end at a fresh address."""
         info = self._backend.prepare(ConnectionInfo(transport=self.name, key=KEY))
+        client_info = self._backend.for_clients(info)
+        middle, backend = _through_trouble(self._backend)
 
         async def open_client(identity: bytes) -> ClientEnd:
-            return await self._backend.connect(info, identity=identity)
+            return await backend.connect(client_info, identity=identity)
+
+        async def serve() -> KernelEnd:
+            return await backend.serve(info)
 
         try:
             pair = Pair(
-                await self._backend.serve(info),
+                await serve(),
                 open_client,
                 kernel_info=info,
-                client_info=info,
+                client_info=client_info,
                 capabilities=self.capabilities,
+                middle=middle,
+                serve_again=serve,
+                open_another=self.open,
             )
             try:
                 yield pair
             finally:
                 await pair.aclose()
         finally:
+            if middle is not None:
+                await middle.aclose()
             self._backend.release(info)
 
 
@@ -205,14 +266,13 @@ class BridgeHarness(Harness):
     async def open(self) -> AsyncIterator[Pair]:
         """A fresh kernel end, and fresh bridges."""
         async with AsyncExitStack() as bridges, self._first.open() as pair:
-            info = pair.kernel_info
+            client_info = pair.client_info
             for number, transport in enumerate(self._rest):
                 key = KEY + str(number).encode()
-                info = await bridges.enter_async_context(
-                    open_bridge(info, ConnectionInfo(transport=transport, key=key), time_to_dead=0.5)
-                )
-            last = registry.load(info.transport)
-            client_info = info
+                near = ConnectionInfo(transport=transport, key=key)
+                near = await bridges.enter_async_context(open_bridge(client_info, near, time_to_dead=0.5))
+                last = registry.load(transport)
+                client_info = last.for_clients(near)
 
             async def open_client(identity: bytes) -> ClientEnd:
                 return await last.connect(client_info, identity=identity)
@@ -232,14 +292,27 @@ class BridgeHarness(Harness):
                 await bridges.aclose()
 
 
+def _through_trouble(backend: Backend) -> "tuple[Middle | None, Backend]":
+    """A backend whose pipes can be broken at will, if it is one of pipes."""
+    if "kernelwire.link.backend" not in sys.modules:  # which needs more than others have installed
+        return None, backend
+    from kernelwire.link.backend import PipeBackend
+    from kernelwire.testing.faults import Middle
+    from kernelwire.testing.through import Through
+
+    if not isinstance(backend, PipeBackend):
+        return None, backend
+    middle = Middle()
+    return middle, Through(backend, middle)
+
+
 def _of_chain(links: Sequence[Capabilities]) -> Capabilities:
-    """What a chain can claim: no more than its weakest link."""
+    """What a chain can claim: no more than its weakest link. Nothing is encrypted from end to end: bridges read it."""
     return Capabilities(
         signed=all(link.signed for link in links),
         multi_client=all(link.multi_client for link in links),
         lossless_iopub=all(link.lossless_iopub for link in links),
         gap_notice=all(link.gap_notice for link in links),
-        encrypted=all(link.encrypted for link in links),
         beat="kernel" if all(link.beat == "kernel" for link in links) else "peer",
         max_message_bytes=min(link.max_message_bytes for link in links),
     )

@@ -9,7 +9,7 @@ import random
 import secrets
 import time
 import traceback
-from collections.abc import Awaitable, Callable, Collection, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -45,6 +45,19 @@ class Group(StrEnum):
     LIFECYCLE = "lifecycle"
     CONCURRENCY = "concurrency"
     HEARTBEAT = "heartbeat"
+    RELIABLE = "reliable"
+    REMOTE = "remote"
+
+
+class Level(StrEnum):
+    """Who needs a behaviour."""
+
+    CORE = "core"
+    """Everybody."""
+    RELIABLE = "reliable"
+    """A transport that mends its breaks."""
+    REMOTE = "remote"
+    """One whose wire somebody else runs."""
 
 
 class Status(StrEnum):
@@ -77,6 +90,11 @@ class Behaviour:
     summary: str
     requires: Collection[str] = field(repr=False)
     check: Check = field(repr=False)
+
+    @property
+    def level(self) -> Level:
+        """Who needs it."""
+        return Level(self.group) if self.group in (Group.RELIABLE, Group.REMOTE) else Level.CORE
 
     def applies_to(self, capabilities: Capabilities) -> bool:
         """Whether everything that it requires is claimed."""
@@ -123,6 +141,22 @@ class Outcome:
         if self.error is None:
             return line
         return f"{line}, seed {self.seed}\n{''.join(traceback.format_exception(self.error))}"
+
+
+def summary(outcomes: Iterable[Outcome]) -> str:
+    """How many behaviours of each level have passed, of those that apply: ``core 34/34 · reliable 6/6 · remote 0/12``.
+
+    A level of which nothing applies says ``not claimed``.
+    """
+    by_level: dict[Level, list[Status]] = {level: [] for level in Level}
+    for outcome in outcomes:
+        by_level[outcome.behaviour.level].append(outcome.status)
+    return " · ".join(_of_level(level, statuses) for level, statuses in by_level.items() if statuses)
+
+
+def _of_level(level: Level, statuses: list[Status]) -> str:
+    tried = [status for status in statuses if status is not Status.NOT_APPLICABLE]
+    return f"{level} {tried.count(Status.PASS)}/{len(tried)}" if tried else f"{level} not claimed"
 
 
 class LeftBehind(AssertionError):

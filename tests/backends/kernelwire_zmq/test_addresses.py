@@ -125,6 +125,11 @@ class TestPrepareIpc:
             addresses.release_ipc(info)
         assert not directory.exists()
 
+    def test_an_address_fits_into_what_xeus_has_for_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(tempfile, "mkdtemp", lambda prefix: f"/tmp/{prefix}abcdefgh")
+        info = addresses.prepare_ipc(ConnectionInfo(transport="ipc"))
+        assert all(len(addresses.address(info, field)) < 32 for field in PORT_FIELDS)
+
     def test_numbers_that_are_taken_are_passed_over(self, short: Path) -> None:
         (short / "k-2").touch()
         info = addresses.prepare_ipc(ConnectionInfo(transport="ipc", ip=str(short / "k"), shell_port=3))

@@ -9,7 +9,7 @@ import zmq
 
 from kernelwire.connection import ConnectionInfo
 from kernelwire.ends import KernelEnd
-from kernelwire.errors import InvalidField, NoBeat
+from kernelwire.errors import InvalidField, NoBeat, NotSupported
 from kernelwire.messages import WireMessage
 from kernelwire_zmq import ZmqBackend, curve
 
@@ -123,6 +123,24 @@ def test_libzmq_without_curve(monkeypatch: pytest.MonkeyPatch, context: "zmq.Con
     socket = context.socket(zmq.DEALER)
     with pytest.raises(InvalidField, match="libsodium"):
         curve.as_client(socket, ConnectionInfo(curve_publickey=PUBLIC))
+
+
+def test_keys_for_a_new_kernel(info: ConnectionInfo) -> None:
+    made = [curve.with_keys(info) for _ in range(2)]
+    for each in made:
+        assert each.curve_secretkey is not None
+        assert zmq.curve_public(each.curve_secretkey) == each.curve_publickey
+        assert each.replace(curve_publickey=None, curve_secretkey=None) == info
+        assert curve.with_keys(each) is each
+    assert made[0].curve_secretkey != made[1].curve_secretkey
+    only_public = info.replace(curve_publickey=PUBLIC)
+    assert curve.with_keys(only_public) is only_public
+
+
+def test_no_keys_from_a_libzmq_without_curve(monkeypatch: pytest.MonkeyPatch, backend: ZmqBackend) -> None:
+    monkeypatch.setattr(zmq, "has", lambda _: False)
+    with pytest.raises(NotSupported, match="libsodium"):
+        backend.encrypt(ConnectionInfo())
 
 
 def test_no_keys_no_encryption(context: "zmq.Context[zmq.Socket[bytes]]") -> None:

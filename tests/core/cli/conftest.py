@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import psutil
 import pytest
 
 from kernelwire import registry
@@ -42,7 +43,11 @@ class Command:
         }
 
     async def start(
-        self, *arguments: str, stdout: int = PIPE, environment: Mapping[str, str] | None = None
+        self,
+        *arguments: str,
+        stdout: int = PIPE,
+        stderr: int = PIPE,
+        environment: Mapping[str, str] | None = None,
     ) -> asyncio.subprocess.Process:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -51,7 +56,7 @@ class Command:
             env={**self.environment, **(environment or {})},
             stdin=PIPE,
             stdout=stdout,
-            stderr=PIPE,
+            stderr=stderr,
             start_new_session=True,
         )
         self.processes.append(process)
@@ -64,7 +69,7 @@ class Command:
     async def end(self, process: asyncio.subprocess.Process, stdin: bytes = b"") -> Done:
         async with asyncio.timeout(PATIENCE):
             out, err = await process.communicate(stdin)
-        return Done(process.returncode, (out or b"").decode(), err.decode())
+        return Done(process.returncode, (out or b"").decode(), (err or b"").decode())
 
 
 @pytest.fixture
@@ -126,12 +131,39 @@ class Kernel:
                 await run.stream("日本語 😀 \ud800\n")
             case "skip":
                 return {"status": "aborted"}
+            case "show" | "show again" | "update":
+                msg_type = "update_display_data" if run.code == "update" else "display_data"
+                data, transient = {"text/plain": run.code}, {"display_id": "x"}
+                await run.publish(msg_type, {"data": data, "metadata": {}, "transient": transient})
+            case "clear":
+                await run.stream("gone\n")
+                await run.publish("clear_output", {"wait": False})
+                await run.stream("stays\n")
+            case "odd":
+                await run.publish("stream", {"text": None})
+                await run.publish("display_data", {"data": {"text/plain": {"not": "text"}}})
             case "flood":
                 for number in range(20_000):
                     await run.stream(f"{number}\n")
             case code:
                 await run.stream(f"code {code!r}\n")
         return None
+
+
+@pytest.fixture
+async def real_kernels(command: Command) -> AsyncIterator[Command]:
+    """The command, which may start real kernels; nothing of them is left when it has ended."""
+    command.environment |= {
+        "IPYTHONDIR": str(command.directory / "ipython"),
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+        "NO_COLOR": "1",
+    }
+    runtime = Path(command.environment["JUPYTER_RUNTIME_DIR"])
+    yield command
+    assert all(process.returncode is not None for process in command.processes)
+    assert not runtime.exists() or list(runtime.iterdir()) == []
+    left = [each for each in psutil.process_iter(["cmdline"]) if str(runtime) in " ".join(each.info["cmdline"] or ())]
+    assert left == []
 
 
 @pytest.fixture
@@ -152,3 +184,17 @@ async def kernel(address: tuple[ConnectionInfo, Path]) -> AsyncIterator[Kernel]:
         kernel.scripted = ScriptedKernel(end, Session.of(info), kernel.script)
         async with kernel.scripted:
             yield kernel
+
+
+@pytest.fixture
+async def station(tmp_path: Path) -> AsyncIterator[Any]:
+    """Commands that start kernels; nothing of those may be left at the end."""
+    from ._station import Station  # it imports this module
+
+    station = Station(tmp_path)
+    left = ["the test did not come to its end"]
+    try:
+        yield station
+    finally:
+        left = await station.close()
+    assert left == []

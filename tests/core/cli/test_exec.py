@@ -28,7 +28,13 @@ async def test_output_and_errors_go_to_their_streams(command: Any, kernel: Any) 
 
 async def test_what_is_displayed(command: Any, kernel: Any) -> None:
     done = await command.run("exec", "--connect", str(kernel.file), "display")
-    assert done == (0, "shown\n<a/b, image/png>\n42\n", "")
+    assert done == (0, "shown\n<a/b, 1 B; image/png, 3 B>\n42\n", "")
+
+
+async def test_images_are_saved(command: Any, kernel: Any, tmp_path: Path) -> None:
+    done = await command.run("exec", "--images", "pictures", "--connect", str(kernel.file), "display")
+    assert done == (0, "shown\npictures/image-1.png\n42\n", "")
+    assert (tmp_path / "pictures" / "image-1.png").read_bytes() == b"\0\0\0"
 
 
 async def test_a_file_may_be_named_as_in_the_runtime_directory(command: Any, kernel: Any) -> None:
@@ -258,6 +264,8 @@ Arguments = Callable[[str], list[str]]
         (lambda file: ["--connect", file, "--wait", "0", "1"], "0: a number of seconds above 0"),
         (lambda file: ["--connect", file, "--wait", "nan", "1"], "nan: a number of seconds above 0"),
         (lambda file: ["--connect", file, "--nonsense", "1"], "--nonsense"),
+        (lambda file: ["--connect", file, "--json", "--images", "x", "1"], "not allowed with argument --json"),
+        (lambda file: ["--connect", file, "--images", "/dev/null/x", "1"], "images cannot be saved there"),
     ],
 )
 async def test_a_command_line_that_cannot_be_used(

@@ -4,10 +4,12 @@ import asyncio
 import io
 import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from kernelwire.cli.display import Folder
 from kernelwire.cli.terminal import Printer, read_line
 from kernelwire.execution import InputRequest
 from kernelwire.messages import Message
@@ -42,7 +44,7 @@ def shown(*messages: Message, stream: type[io.StringIO] = io.StringIO) -> tuple[
         ("display_data", {"data": {"text/plain": "a"}}, ("a\n", "")),
         ("update_display_data", {"data": {"text/plain": "a"}}, ("a\n", "")),
         ("execute_result", {"data": {"text/plain": "a", "text/html": "b"}}, ("a\n", "")),
-        ("display_data", {"data": {"image/png": "", "image/jpeg": ""}}, ("<image/jpeg, image/png>\n", "")),
+        ("display_data", {"data": {"image/png": "", "image/jpeg": ""}}, ("<image/jpeg, 0 B; image/png, 0 B>\n", "")),
         ("display_data", {}, ("<>\n", "")),
         ("display_data", {"data": None}, ("<>\n", "")),
         ("error", {"ename": "E", "traceback": ["t"]}, ("", "")),
@@ -73,6 +75,35 @@ def test_sequences_are_for_terminals(monkeypatch: pytest.MonkeyPatch) -> None:
     assert shown(text, stream=Terminal) == (SEQUENCES, "")
     monkeypatch.setenv("NO_COLOR", "")
     assert shown(text, stream=Terminal) == ("red hidden link", "")
+
+
+PNG = {"image/png": "iVBORw0K", "text/plain": "<Figure>"}
+
+
+def test_an_image_on_a_terminal_that_shows_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("TMUX", "TERM_PROGRAM", "KITTY_WINDOW_ID"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    assert shown(message("display_data", data=PNG), stream=Terminal) == ("<Figure>\n", "")
+    monkeypatch.setenv("TERM", "xterm-kitty")
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert shown(message("display_data", data=PNG), stream=Terminal) == ("\x1b_Ga=T,f=100,m=0;iVBORw0K\x1b\\\n", "")
+    jpeg = {"image/jpeg": "iVBORw0K", "text/plain": "<Figure>"}
+    assert shown(message("display_data", data=jpeg), stream=Terminal) == ("<Figure>\n", "")
+    assert shown(message("display_data", data=PNG)) == ("<Figure>\n", "")
+
+
+@pytest.mark.parametrize("term", ["xterm-kitty", "xterm-256color"])
+def test_an_image_that_is_saved_is_shown_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, term: str) -> None:
+    for name in ("TMUX", "TERM_PROGRAM", "KITTY_WINDOW_ID"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", term)
+    out = Terminal()
+    printer = Printer(out, io.StringIO(), Folder(tmp_path))
+    printer.show(message("display_data", data=PNG))
+    printer.show(message("display_data", data={"text/plain": "text"}))
+    inline = "\x1b_Ga=T,f=100,m=0;iVBORw0K\x1b\\\n" if term == "xterm-kitty" else ""
+    assert out.getvalue() == f"{inline}{tmp_path / 'image-1.png'}\ntext\n"
 
 
 def test_what_the_encoding_cannot_show() -> None:

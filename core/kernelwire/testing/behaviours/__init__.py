@@ -6,7 +6,9 @@ from kernelwire.testing.behaviours import (
     heartbeat,
     lifecycle,
     payload,
+    reliable,
+    remote,
     signing,
 )
 
-__all__ = ["concurrency", "delivery", "heartbeat", "lifecycle", "payload", "signing"]
+__all__ = ["concurrency", "delivery", "heartbeat", "lifecycle", "payload", "reliable", "remote", "signing"]

@@ -1,0 +1,48 @@
+"""Interrupt what a kernel executes.
+
+By SIGINT or by a message, as its kernelspec wants it; a kernel that 'kernelwire start' did not start, by a message.
+
+    kernelwire interrupt kernel-1234.json
+"""
+
+import argparse
+import signal
+from typing import Final
+
+from kernelwire import control
+from kernelwire.cli import OK, signals
+from kernelwire.cli.arguments import seconds
+from kernelwire.cli.process import RunningProcess
+from kernelwire.cli.running import find, read
+from kernelwire.errors import KernelDied
+
+HELP: Final = "interrupt what a kernel executes"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command line."""
+    parser.add_argument(
+        "--timeout", type=seconds, default=10.0, metavar="S", help="seconds that the kernel has to answer (10)"
+    )
+    parser.add_argument(
+        "file",
+        metavar="FILE",
+        help="the connection file: a path, or a name in Jupyter's runtime directory, or a part of one",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Interrupt it."""
+    return signals.run(_run(arguments))
+
+
+async def _run(arguments: argparse.Namespace) -> int:
+    kernel = read(find(arguments.file))
+    if await kernel.is_dead():
+        raise KernelDied(f"{kernel.path}: the kernel is dead; 'kernelwire stop' removes what is left of it")
+    record = kernel.record
+    if record is not None and record.kernel.is_here and record.interrupt_mode == "signal":
+        RunningProcess(record.kernel, group=True).send_signal(signal.SIGINT)
+    else:
+        await control.ask(kernel.info, "interrupt_request", {}, timeout=arguments.timeout)
+    return OK

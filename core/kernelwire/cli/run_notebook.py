@@ -1,0 +1,192 @@
+"""The cells of a notebook, one after the other, and the notebook with their outputs."""
+
+import argparse
+import asyncio
+import json
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from kernelwire import notebooks
+from kernelwire.cli import INTERRUPTED, OK, RAISED, UNREACHABLE
+from kernelwire.cli.output_file import OutputFile
+from kernelwire.cli.progress import Progress
+from kernelwire.cli.run_kernel import RunKernel, open_kernel
+from kernelwire.cli.running_code import INTERRUPT_TIME, Interruption, interrupt_quietly, read_all
+from kernelwire.cli.terminal import Printer
+from kernelwire.errors import ConfigurationError, KernelwireError, RequestTimeout
+from kernelwire.execution import ExecuteResult, Execution
+from kernelwire.messages import Message
+from kernelwire.notebooks import Notebook
+
+Status = Literal["ok", "error", "aborted", "timeout", "died", "interrupted"]
+
+_CODES: Final[dict[Status, int]] = {
+    "ok": OK,
+    "error": RAISED,
+    "aborted": RAISED,
+    "timeout": UNREACHABLE,
+    "died": UNREACHABLE,
+    "interrupted": INTERRUPTED,
+}
+_HELD: Final = 10_000
+"""Messages with text that are taken over into the notebook at once."""
+
+
+async def run_notebook(arguments: argparse.Namespace, path: Path) -> int:
+    """Run a notebook and write it, as far as it came. The exit code.
+
+    Raises:
+        ConfigurationError: it cannot be read, or not be written, or names no kernel.
+        RequestFailed, ConnectionLost: the kernel cannot be reached.
+    """
+    notebook = _read(path)
+    output = OutputFile(path if arguments.output is None else arguments.output)
+    name = arguments.kernel or notebook.kernel_name
+    if name is None and arguments.connect is None:
+        raise ConfigurationError(f"{path}: names no kernel (metadata.kernelspec.name): name one with --kernel")
+    # Without a hook: nobody answers a notebook, as nobody would in a batch run of it.
+    async with open_kernel(arguments, name or "", cwd=path.parent, input_hook=None) as kernel:
+        info = (await kernel.client.kernel_info(arguments.wait)).content
+        notebook = notebook.of_kernel(info.get("language_info"), kernel.kernelspec if arguments.kernel else None)
+        run = NotebookRun(notebook, kernel, timeout=arguments.timeout, allow_errors=arguments.allow_errors)
+        try:
+            async with Progress(path.name, 0 if arguments.json else len(notebook.to_run), sys.stderr) as progress:
+                await run.through(progress)
+        finally:
+            output.write(notebooks.render(run.notebook))
+    if arguments.json:
+        print(json.dumps({**run.report(), "output": str(output.path)}))
+    else:
+        run.tell(output.path)
+    return _CODES[run.status]
+
+
+class NotebookRun:
+    """A notebook on its way through a kernel.
+
+    Arguments:
+        notebook: as it is before.
+        kernel: runs its cells.
+        timeout: seconds that each may take.
+        allow_errors: whether to go on after one that raised.
+
+    Attributes:
+        notebook: as it is now.
+        status: how it went.
+    """
+
+    def __init__(self, notebook: Notebook, kernel: RunKernel, *, timeout: float | None, allow_errors: bool) -> None:
+        self.notebook = notebook
+        self.status: Status = "ok"
+        self._kernel = kernel
+        self._timeout = timeout
+        self._allow_errors = allow_errors
+        self._ended = 0
+        self._at: int | None = None  # the cell that runs, or that ended the run
+        self._error: tuple[str, str, list[str]] | None = None
+        self._reason: str | None = None
+
+    async def through(self, progress: Progress) -> None:
+        """Run the cells, until one of them ends the run."""
+        with Interruption(self._kernel.interrupt) as interruption:
+            await interruption.watch(self._cells(interruption, progress))
+        if interruption.given_up:
+            self._stop("interrupted", self._kernel.farewell)
+        elif interruption.happened:
+            self._stop("interrupted", "interrupted")
+
+    def report(self) -> dict[str, Any]:
+        """For programs."""
+        error = None if self._error is None else {"ename": self._error[0], "evalue": self._error[1]}
+        return {
+            "status": self.status,
+            "cells": len(self.notebook.to_run),
+            "cells_run": self._ended,
+            "failed_cell": None if self.status == "ok" else self._at,
+            "error": error,
+            "reason": self._reason,
+        }
+
+    def tell(self, output: Path) -> None:
+        """For people, if there is something to tell."""
+        if self._error is not None:
+            Printer(sys.stdout, sys.stderr).show_error(*self._error)
+        if self._reason is not None:
+            print(f"kernelwire: {self._where()}{self._reason}", file=sys.stderr)
+            print(f"kernelwire: as far as it came, the notebook is in {output}", file=sys.stderr)
+
+    async def _cells(self, interruption: Interruption, progress: Progress) -> None:
+        for index in self.notebook.to_run:
+            if interruption.happened:
+                break
+            self._at = index
+            self.notebook = self.notebook.begun(index)
+            try:
+                result = await self._cell(index)
+            except RequestTimeout as error:
+                return self._stop("timeout", str(error))
+            except KernelwireError as error:
+                return self._stop("died", str(error))
+            self.notebook = self.notebook.ended(index, result.reply)
+            self._ended += 1
+            progress.advance()
+            if result.status == "aborted":
+                return self._stop("aborted", "the kernel skipped it because an earlier request failed")
+            if result.error is not None and not self._may_raise(index):
+                self._error = result.error
+                return self._stop("error", f"it raised {result.error[0]}")
+        return None
+
+    async def _cell(self, index: int) -> ExecuteResult:
+        source = self.notebook.cells[index].source
+        execution = self._kernel.client.execute(source, stop_on_error=not self._may_raise(index), keep=False)
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await self._outputs(index, execution)
+        except TimeoutError:
+            await interrupt_quietly(self._kernel.interrupt)
+            with suppress(TimeoutError, KernelwireError):  # what it says to that belongs to it
+                async with asyncio.timeout(INTERRUPT_TIME):
+                    await self._outputs(index, execution)
+            raise RequestTimeout(f"it took longer than {self._timeout:g} s; it was interrupted") from None
+
+    async def _outputs(self, index: int, execution: Execution) -> ExecuteResult:
+        held: list[Message] = []
+
+        def take_over() -> None:
+            self.notebook = self.notebook.after(index, held)
+            held.clear()
+
+        def take(message: Message) -> None:
+            held.append(message)
+            if message.msg_type != "stream" or len(held) >= _HELD:
+                take_over()
+
+        try:
+            return await read_all(execution, take)
+        finally:
+            take_over()
+
+    def _may_raise(self, index: int) -> bool:
+        return self._allow_errors or notebooks.RAISES in self.notebook.cells[index].tags
+
+    def _stop(self, status: Status, reason: str) -> None:
+        self.status = status
+        self._reason = reason
+
+    def _where(self) -> str:
+        if self._at is None:
+            return ""
+        cells = self.notebook.to_run
+        return f"cell {cells.index(self._at) + 1} of {len(cells)}: "
+
+
+def _read(path: Path) -> Notebook:
+    try:
+        return notebooks.parse(path.read_bytes())
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from error
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{path}: {error}") from error

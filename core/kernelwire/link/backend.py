@@ -1,0 +1,107 @@
+"""A transport of pipes: its author writes how to open one, and how to wait for them; the channels come from here."""
+
+from abc import abstractmethod
+from collections.abc import Collection
+from functools import partial
+from typing import ClassVar
+
+from kernelwire.backend import Backend, Capabilities, check_identity
+from kernelwire.channels import ALL_CHANNELS, Channel
+from kernelwire.connection import ConnectionInfo
+from kernelwire.ends import ClientEnd, KernelEnd
+from kernelwire.errors import NotSupported
+from kernelwire.inbox import GAP_LIMIT
+from kernelwire.link import seal
+from kernelwire.link.dialer import Dialer
+from kernelwire.link.log import LOG_LIMIT, Log
+from kernelwire.link.peer import USUAL, Timing
+from kernelwire.link.pipe import Listener, Pipe
+from kernelwire.link.sealed import Secrets
+from kernelwire.link.server import Server
+from kernelwire.ticket import PRIVATE_FIELDS, key_of, key_text
+
+
+class PipeBackend(Backend):
+    """What the link makes of pipes. To be subclassed: see :class:`kernelwire.link.pipe.Pipe` for what to write.
+
+    The connection fields that the link needs are ``link_secret`` and ``host_key``, and at the host
+    ``host_private_key``: each 32 bytes in URL-safe base64 without padding. `prepare` fills them in.
+
+    Attributes:
+        timing: when to ask the other end, and when to give up a connection.
+        log_limit: bytes of what the kernel publishes that a host keeps for clients that are behind or away.
+    """
+
+    timing: Timing = USUAL
+    log_limit: int = LOG_LIMIT
+
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        gap_notice=True,
+        resume=True,
+        encrypted=True,
+        peer_events=True,
+        beat="kernel",
+    )
+
+    @abstractmethod
+    async def open_pipe(self, info: ConnectionInfo) -> Pipe:
+        """Dial the host. Called again whenever the pipe broke, so it should neither wait nor try for long.
+
+        Raises:
+            InvalidField: a field that is needed is missing or cannot be used; nobody tries again then.
+            whatever else: the host cannot be reached just now.
+        """
+
+    async def listen(self, info: ConnectionInfo) -> Listener:
+        """Wait for clients at an address that `prepare` completed.
+
+        Raises:
+            NotSupported: this transport has no kernel end.
+            AddressInUse: somebody else serves there.
+            InvalidField: as `open_pipe`.
+        """
+        raise NotSupported(f"transport {info.transport!r} has no kernel end")
+
+    def room(self, info: ConnectionInfo) -> bytes:
+        """What two kernels behind one intermediary differ in, for the seal to bind; by default nothing."""
+        return b""
+
+    def prepare(self, info: ConnectionInfo) -> ConnectionInfo:
+        """Add what the seal needs. Who overrides this calls it too."""
+        if not info.extra.get("link_secret"):
+            info = info.replace(link_secret=key_text(seal.new_secret()))
+        if not info.extra.get("host_private_key") and not info.extra.get("host_key"):
+            info = info.replace(host_private_key=key_text(seal.new_private_key()))
+        if info.extra.get("host_private_key"):
+            info = info.replace(host_key=key_text(seal.public_key(key_of(info, "host_private_key"))))
+        return info
+
+    def for_clients(self, info: ConnectionInfo) -> ConnectionInfo:  # noqa: D102 - as the abstract one
+        extra = {name: value for name, value in info.extra.items() if name not in PRIVATE_FIELDS}
+        return info.replace(extra=extra)
+
+    async def connect(  # noqa: D102 - as the abstract one
+        self, info: ConnectionInfo, *, identity: bytes, channels: Collection[Channel] = ALL_CHANNELS
+    ) -> ClientEnd:
+        check_identity(identity)
+        secrets = Secrets(key_of(info, "link_secret"), key_of(info, "host_key"), room=self.room(info))
+        return Dialer(
+            partial(self.open_pipe, info),
+            secrets,
+            identity,
+            max_message_bytes=self.capabilities.max_message_bytes,
+            iopub_held=GAP_LIMIT,
+            timing=self.timing,
+        ).end
+
+    async def serve(self, info: ConnectionInfo) -> KernelEnd:  # noqa: D102 - as the abstract one
+        private_key = key_of(info, "host_private_key")
+        secrets = Secrets(key_of(info, "link_secret"), seal.public_key(private_key), private_key, self.room(info))
+        listener = await self.listen(info)
+        return Server(
+            listener,
+            secrets,
+            max_message_bytes=self.capabilities.max_message_bytes,
+            log=Log(self.log_limit),
+            timing=self.timing,
+        ).end

@@ -1,0 +1,67 @@
+"""Large messages in pieces, and back. Pure.
+
+A piece goes into one frame. A message whose pieces have come in part survives the connection: the receiver keeps what
+it has, and says how much that is when it resumes.
+"""
+
+from kernelwire.errors import LinkViolation
+from kernelwire.link.envelope import Payload
+from kernelwire.messages import Frame
+
+
+def cut(payload: Payload, offset: int, size: int) -> list[Frame]:
+    """The `size` bytes of `payload` from `offset` on, in pieces, without a copy."""
+    if offset == 0 and size == payload.size:
+        return list(payload.pieces)
+    pieces: list[Frame] = []
+    for piece in payload.pieces:
+        length = len(piece)
+        if offset >= length:
+            offset -= length
+            continue
+        part = memoryview(piece)[offset : offset + size]
+        pieces.append(part)
+        offset = 0
+        size -= len(part)
+        if not size:
+            break
+    return pieces
+
+
+class Assembly:
+    """The message that is coming in on a lane.
+
+    Arguments:
+        limit: bytes of a message at the most.
+
+    Attributes:
+        size: bytes that are here.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.size = 0
+        self._limit = limit
+        self._data = bytearray()
+
+    def add(self, chunk: memoryview, *, final: bool) -> memoryview | None:
+        """Take the next bytes; return the whole message if they are its last.
+
+        Raises:
+            LinkViolation: it is over the limit. What was here before still is.
+        """
+        if self.size + len(chunk) > self._limit:
+            raise LinkViolation("a message that is too large")
+        self.size += len(chunk)
+        if final and not self._data:  # the usual case: it came in one piece
+            self.size = 0
+            return chunk
+        self._data += chunk
+        if not final:
+            return None
+        data, self._data, self.size = self._data, bytearray(), 0
+        return memoryview(data).toreadonly()
+
+    def clear(self) -> None:
+        """Forget what is here."""
+        self.size = 0
+        self._data = bytearray()

@@ -1,0 +1,143 @@
+"""Messages and gaps as bytes of a lane, and back. Pure.
+
+::
+
+    message = length of the head (4 octets, big-endian) · head · the frames, one after the other
+    head    = msgpack array: [channel, peer, [length of each frame]]
+            | msgpack array: [9, channel, count or nil, size or nil, reason]
+
+A channel is 0 for shell, 1 control, 2 stdin, 3 iopub. The second form says that messages of that channel are missing
+here; it has no frames.
+
+The frames are Jupyter's own, with their signature; the link does not look into them. `peer` is the topic on iopub, and
+empty elsewhere: who the client is, the connection says.
+"""
+
+import struct
+from collections.abc import Sequence
+from typing import Annotated, Final, Literal, NamedTuple
+
+import msgpack
+from msgspec import DecodeError, Meta
+from msgspec.msgpack import Decoder
+
+from kernelwire.channels import Channel
+from kernelwire.errors import GapNotice, InvalidMessage, LinkViolation
+from kernelwire.link.records import Lane
+from kernelwire.messages import Frame, WireMessage
+
+CHANNELS: Final = (Channel.SHELL, Channel.CONTROL, Channel.STDIN, Channel.IOPUB)
+LANE_OF: Final = {Channel.SHELL: Lane.D, Channel.CONTROL: Lane.C, Channel.STDIN: Lane.C, Channel.IOPUB: Lane.D}
+
+_NUMBERS: Final = {channel: number for number, channel in enumerate(CHANNELS)}
+_GAP: Final = 9
+_LENGTH = struct.Struct(">I")
+
+HEAD_LIMIT: Final = 1024 * 1024
+"""Bytes of a head at the most."""
+
+FRAMES_LIMIT: Final = 64 * 1024
+"""Frames of a message at the most."""
+
+# A head is read by its types: a generic reader would make whatever arrays somebody nests in it, and take memory for
+# the lengths that they claim.
+_Number = Annotated[int, Meta(ge=0, lt=len(CHANNELS))]
+_Size = Annotated[int, Meta(ge=0)]
+_Sizes = Annotated[tuple[_Size, ...], Meta(max_length=FRAMES_LIMIT)]
+_MESSAGE_HEAD = Decoder(tuple[_Number, bytes, _Sizes])
+_GAP_HEAD = Decoder(tuple[Literal[9], _Number, _Size | None, _Size | None, str])
+
+
+class Payload(NamedTuple):
+    """What a lane carries: bytes in several pieces, so that nobody has to copy them together.
+
+    Attributes:
+        pieces: the bytes.
+        size: how many.
+    """
+
+    pieces: Sequence[Frame]
+    size: int
+
+
+class Item(NamedTuple):
+    """What a lane brought.
+
+    Attributes:
+        channel: where it belongs.
+        content: a message, or a notice that messages are missing here.
+    """
+
+    channel: Channel
+    content: WireMessage | GapNotice
+
+
+def pack(channel: Channel, message: WireMessage) -> Payload:
+    """A message for a lane.
+
+    Raises:
+        InvalidMessage: it has more than :data:`FRAMES_LIMIT` frames, or a topic that makes its head too large.
+    """
+    lengths = [len(frame) for frame in message.frames]
+    peer = message.peer if channel is Channel.IOPUB else b""
+    head: bytes = msgpack.packb([_NUMBERS[channel], peer, lengths])
+    if len(lengths) > FRAMES_LIMIT or len(head) > HEAD_LIMIT:
+        raise InvalidMessage(f"a message of {len(lengths)} frames, or with a topic of {len(peer)} bytes: too much here")
+    return Payload((_LENGTH.pack(len(head)) + head, *message.frames), 4 + len(head) + sum(lengths))
+
+
+def pack_gap(channel: Channel, count: int | None, size: int | None, reason: str) -> Payload:
+    """A gap for a lane."""
+    head: bytes = msgpack.packb([_GAP, _NUMBERS[channel], count, size, reason])
+    return Payload((_LENGTH.pack(len(head)) + head,), 4 + len(head))
+
+
+def unpack(lane: int, data: memoryview) -> Item:
+    """What a lane brought. Frames are views of `data`, except small ones.
+
+    Raises:
+        LinkViolation: it is neither a message nor a gap, or not one of this lane.
+    """
+    if len(data) < 4:
+        raise LinkViolation("a message without a head")
+    (size,) = _LENGTH.unpack_from(data)
+    if size > min(len(data) - 4, HEAD_LIMIT):
+        raise LinkViolation("a message whose head is cut short, or too large")
+    body = data[4 + size :]
+    try:
+        number, peer, lengths = _MESSAGE_HEAD.decode(data[4 : 4 + size])
+    except (DecodeError, UnicodeDecodeError):
+        item = _unpack_gap(data[4 : 4 + size], body)
+    else:
+        item = Item(CHANNELS[number], WireMessage(_frames(body, lengths), peer))
+        if peer and item.channel is not Channel.IOPUB:
+            raise LinkViolation("a message that says who its peer is, which the connection does")
+    if LANE_OF[item.channel] != lane:
+        raise LinkViolation(f"a message of {item.channel} on the other lane")
+    return item
+
+
+def _unpack_gap(head: memoryview, body: memoryview) -> Item:
+    try:
+        _, number, count, size, reason = _GAP_HEAD.decode(head)
+    except (DecodeError, UnicodeDecodeError):
+        raise LinkViolation("a message whose head is not what it must be") from None
+    if body:
+        raise LinkViolation("a gap that has frames")
+    return Item(CHANNELS[number], GapNotice(count, size, reason))
+
+
+_SMALL: Final = 32 * 1024
+"""Bytes under which a frame is copied out: a view of it would keep the whole message alive."""
+
+
+def _frames(data: memoryview, lengths: Sequence[int]) -> list[Frame]:
+    frames: list[Frame] = []
+    at = 0
+    for length in lengths:
+        frame = data[at : at + length]
+        at += length
+        frames.append(bytes(frame) if length < _SMALL else frame)
+    if at != len(data):
+        raise LinkViolation("frames that are not as long as the message")
+    return frames

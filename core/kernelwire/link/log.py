@@ -1,0 +1,186 @@
+"""What a kernel publishes, kept once for all of a host's clients; each has a cursor. Sans-I/O.
+
+When the log is full the oldest entries go, bulk first: what ends a request or asks a question stays as long as that is
+possible at all. A client that had not come to them gets an exact gap in their place.
+"""
+
+from bisect import bisect_left
+from collections import deque
+from typing import Final, NamedTuple
+
+from kernelwire.channels import Channel
+from kernelwire.link.envelope import Payload, pack_gap
+
+LOG_LIMIT: Final = 16 * 1024 * 1024
+"""Bytes that a log keeps, and one message more."""
+
+PINNED_LIMIT: Final = 1024 * 1024
+"""How many of them may be of messages that stay when older ones go."""
+
+ENTRY_OVERHEAD: Final = 256
+"""What an entry costs beside its bytes."""
+
+_FELL_BEHIND: Final = "this client fell so far behind that the oldest had to go"
+
+_PINNED: Final = (b'"idle"', b'"error"', b'"comm_close"', b'"shutdown_reply"')
+"""Who publishes one of these words in a small message pins it for nothing, which does no harm."""
+
+_SMALL: Final = 4096
+
+
+class Entry(NamedTuple):
+    """One message of a log.
+
+    Attributes:
+        number: its own.
+        before: bytes of all the messages before it, since the log began.
+        payload: it.
+    """
+
+    number: int
+    before: int
+    payload: Payload
+
+    @property
+    def cost(self) -> int:
+        """What it counts for."""
+        return self.payload.size + ENTRY_OVERHEAD
+
+
+class Log:
+    """What was published, by number; the first is 0.
+
+    Arguments:
+        limit: bytes.
+
+    Attributes:
+        held: bytes that are kept, with :data:`ENTRY_OVERHEAD` for each entry.
+        end: the number that the next entry gets.
+        total: bytes of all messages since the log began.
+    """
+
+    def __init__(self, limit: int = LOG_LIMIT) -> None:
+        self.held = 0
+        self.end = 0
+        self.total = 0
+        self._limit = limit
+        self._bulk: dict[int, Entry] = {}
+        self._oldest = 0  # of the bulk
+        self._pins: list[Entry] = []  # older than that
+        self._pinned = 0
+
+    @property
+    def oldest(self) -> int:
+        """The number from which on nothing is missing."""
+        return self._oldest
+
+    def is_full_for(self, size: int) -> bool:
+        """Whether another message of `size` bytes makes older ones go."""
+        return bool(self._bulk) and self.held + size + ENTRY_OVERHEAD > self._limit
+
+    def append(self, payload: Payload) -> None:
+        """Add a message; the oldest go for it."""
+        entry = self._bulk[self.end] = Entry(self.end, self.total, payload)
+        self.end += 1
+        self.total += _frame_bytes(payload)
+        self.held += entry.cost
+        while self.held > self._limit and self._oldest < self.end - 1:
+            self._evict()
+
+    def at(self, cursor: int) -> Entry | None:
+        """The first message from `cursor` on; None if there is none."""
+        if cursor < self._oldest:
+            pin = bisect_left(self._pins, cursor, key=_number)
+            if pin < len(self._pins):
+                return self._pins[pin]
+        return self._bulk.get(max(cursor, self._oldest))
+
+    def before(self, cursor: int) -> int | None:
+        """Bytes of all messages before `cursor`, which is not beyond the end; None where that is not kept any more."""
+        if cursor == self.end:
+            return self.total
+        entry = self.at(cursor)
+        if entry is not None and entry.number == cursor:
+            return entry.before
+        return None if cursor else 0
+
+    def _evict(self) -> None:
+        entry = self._bulk.pop(self._oldest)
+        self._oldest += 1
+        if not _is_pinned(entry.payload):
+            self.held -= entry.cost
+            return
+        self._pins.append(entry)
+        self._pinned += entry.cost
+        while self._pinned > min(PINNED_LIMIT, self._limit // 2):
+            oldest = self._pins.pop(0)
+            self._pinned -= oldest.cost
+            self.held -= oldest.cost
+
+
+class _Reply(NamedTuple):
+    """A reply, and what was in the log when it came."""
+
+    number: int
+    before: int
+    payload: Payload
+
+
+class Feed:
+    """Lane D of one client of a host: the log from a cursor on, and the client's replies where they belong in it.
+
+    Arguments:
+        log: the host's.
+        cursor: where to begin; the log's end if None, or if it is beyond that.
+
+    Attributes:
+        cursor: the number of the next message of the log.
+        replies_held: bytes of the replies that were not pulled yet.
+    """
+
+    def __init__(self, log: Log, cursor: int | None = None) -> None:
+        self.cursor = log.end if cursor is None else min(cursor, log.end)
+        self.replies_held = 0
+        self._before = log.before(self.cursor)  # bytes of all messages before the cursor, None if nobody knows
+        self._log = log
+        self._replies: deque[_Reply] = deque()
+
+    def reply(self, payload: Payload) -> None:
+        """Add a reply: after all that was published before it, and before all that will be."""
+        self._replies.append(_Reply(self._log.end, self._log.total, payload))
+        self.replies_held += payload.size + ENTRY_OVERHEAD
+
+    def __bool__(self) -> bool:
+        return self.cursor < self._log.end or bool(self._replies)
+
+    def pull(self) -> Payload | None:
+        """As :meth:`kernelwire.link.resume.Source.pull`."""
+        reply = self._replies[0] if self._replies else None
+        if reply is not None and self.cursor >= reply.number:
+            self._replies.popleft()
+            self.replies_held -= reply.payload.size + ENTRY_OVERHEAD
+            return reply.payload
+        entry = self._log.at(self.cursor)
+        if entry is None:
+            return None
+        if entry.number == self.cursor:
+            self.cursor += 1
+            self._before = entry.before + _frame_bytes(entry.payload)
+            return entry.payload
+        # A gap ends where there is something to put behind it.
+        end: Entry | _Reply = entry if reply is None or entry.number <= reply.number else reply
+        count, size = end.number - self.cursor, None if self._before is None else end.before - self._before
+        self.cursor, self._before = end.number, end.before
+        return pack_gap(Channel.IOPUB, count, size, _FELL_BEHIND)
+
+
+def _number(entry: Entry) -> int:
+    return entry.number
+
+
+def _frame_bytes(payload: Payload) -> int:
+    return payload.size - len(payload.pieces[0])
+
+
+def _is_pinned(payload: Payload) -> bool:
+    return payload.size <= _SMALL and any(word in bytes(piece) for piece in payload.pieces for word in _PINNED)

@@ -1,0 +1,90 @@
+"""Frames between a sealed pipe and a machine, for as long as both last: the link's asyncio shell begins here."""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Protocol
+
+from kernelwire.errors import ConnectionLost, LinkViolation
+from kernelwire.link.records import Bye
+from kernelwire.link.sealed import SealedPipe
+from kernelwire.link.waking import Bell
+
+_BOOT: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+Clock = Callable[[], float]
+
+
+def boot_time() -> float:
+    """Seconds that go on while the machine sleeps, so that a connection is not trusted after that."""
+    return time.clock_gettime(_BOOT)
+
+
+class Machine(Protocol):
+    """What the pump drives: see :class:`kernelwire.link.peer.Peer`."""
+
+    def receive(self, plaintext: bytes, now: float) -> Sequence[Any]: ...  # noqa: D102
+    def next_frame(self, now: float) -> bytes: ...  # noqa: D102
+    def dead_at(self) -> float: ...  # noqa: D102
+    def wake_at(self) -> float | None: ...  # noqa: D102
+
+
+async def pump(
+    pipe: SealedPipe,
+    machine: Machine,
+    on_events: Callable[[Sequence[Any]], None],
+    *,
+    bell: Bell,
+    clock: Clock,
+    on_sent: Callable[[], None] | None = None,
+) -> Exception | Bye:
+    """Until the pipe breaks, or one of the ends is done with it; return why.
+
+    Arguments:
+        pipe: after its handshake.
+        machine: takes and gives frames.
+        on_events: called with what the machine says happened.
+        bell: rung when the machine may have something to send.
+        clock: the machine's.
+        on_sent: called after each frame that the pipe has taken.
+    """
+
+    async def read() -> Exception | Bye:
+        while True:
+            events = machine.receive(await pipe.receive(), clock())
+            on_events(events)
+            bell.ring()
+            if events and isinstance(events[-1], Bye | LinkViolation):
+                return events[-1]
+
+    async def write() -> Exception | Bye:
+        while True:
+            plaintext = machine.next_frame(clock())
+            if plaintext:
+                await pipe.send(plaintext)
+                if on_sent is not None:
+                    on_sent()
+                continue
+            wake_at = machine.wake_at()
+            await bell.wait(None if wake_at is None else wake_at - clock())
+
+    async def watch() -> Exception | Bye:
+        # Beside the others: a pipe that nobody empties at the other end may hold up who writes for ever.
+        while (left := machine.dead_at() - clock()) > 0:  # noqa: ASYNC110 - time is what is waited for
+            await asyncio.sleep(left)
+        return ConnectionLost("nothing came for too long")
+
+    tasks = [asyncio.create_task(work(), name="kernelwire link") for work in (read, write, watch)]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    first = done.pop()
+    error = first.exception()
+    if error is None:
+        return first.result()
+    if not isinstance(error, Exception):
+        raise error
+    return error

@@ -1,0 +1,270 @@
+"""Exactly once and in order, over any number of connections: numbers, positions and what is kept until it was handled.
+
+Sans-I/O. Both ends number the messages of a lane from 1. The receiver knows its position; on a new connection it says
+so, and the sender goes on from exactly there, before anything new. What the receiver has handed on need not be kept.
+
+What a host makes of a hello, and a client of the welcome, is in the tables :data:`HELLO_RULES` and
+:data:`WELCOME_RULES`; the first row that fits holds.
+"""
+
+from collections import deque
+from enum import Enum
+from typing import Final, NamedTuple, Protocol
+
+from kernelwire.errors import LinkViolation
+from kernelwire.link.chunk import Assembly, cut
+from kernelwire.link.envelope import Payload
+from kernelwire.link.records import Data, Lane, Position, Status
+from kernelwire.messages import Frame
+
+WINDOW: Final = {Lane.C: 64 * 1024, Lane.D: 1024 * 1024}
+"""Bytes that a sender may have on the way on each lane: what whoever runs the pipe may have to hold."""
+
+KEPT_LIMIT: Final = 4 * 1024 * 1024
+"""Bytes sent and not yet handled, beyond which nothing new is begun. One message may be larger."""
+
+NOTHING: Final = (Position(0, 0), Position(0, 0))
+"""Where both lanes begin."""
+
+_SPARSE_BYTES: Final = 256 * 1024
+_SPARSE_MESSAGES: Final = 64
+
+
+class Outcome(Enum):
+    """What follows from a greeting."""
+
+    BEGIN = "both begin anew"
+    RESUME = "both go on where they were"
+    RESTART = "the other end knows nothing of before: what was under way is of unknown outcome; both begin anew"
+    CONFLICT = "the identity is another's: refused"
+    VIOLATION = "this cannot be: the connection is dropped"
+
+
+HELLO_RULES: Final = (
+    # identity known, secret equal and attempt newer, epoch its session's, positions possible
+    ((False, None, None, None), Outcome.BEGIN),
+    ((True, False, None, None), Outcome.CONFLICT),
+    ((True, True, True, True), Outcome.RESUME),
+    ((True, True, None, None), Outcome.BEGIN),
+)
+"""The host's side. A client that comes with its own secret and cannot resume has lost its memory, or we ours."""
+
+WELCOME_RULES: Final = (
+    # the host resumed, we had met a host, it has the same epoch, its positions are possible
+    ((True, True, True, True), Outcome.RESUME),
+    ((True, None, None, None), Outcome.VIOLATION),
+    ((False, False, None, None), Outcome.BEGIN),
+    ((False, True, None, None), Outcome.RESTART),
+)
+"""The client's side."""
+
+
+def decide(rules: tuple[tuple[tuple[bool | None, ...], Outcome], ...], *facts: bool) -> Outcome:
+    """The outcome of the first row that fits."""
+    for row, outcome in rules:
+        if all(want is None or want == fact for want, fact in zip(row, facts, strict=True)):
+            return outcome
+    raise AssertionError("the rules have a row for everything")
+
+
+class Source(Protocol):
+    """Where a lane's messages come from."""
+
+    def pull(self) -> Payload | None:
+        """The next one, which is the lane's from now on; None if there is none."""
+
+    def __bool__(self) -> bool:
+        """Whether there is one."""
+
+
+class Chunk(NamedTuple):
+    """Bytes to be sent."""
+
+    seq: int
+    pieces: list[Frame]
+    size: int
+    final: bool
+
+
+class OutLane:
+    """The sending half of a lane.
+
+    Arguments:
+        lane: see there.
+        source: what is to be sent.
+
+    Attributes:
+        number: the lane.
+        kept: bytes of the messages that were begun and are not handled yet.
+    """
+
+    def __init__(self, lane: Lane, source: Source) -> None:
+        self.number = lane
+        self.kept = 0
+        self._source = source
+        self._items: deque[Payload] = deque()  # begun, and not handled as far as we know
+        self._first = 1  # the number of the first of them
+        self._at = 0  # which of them is being sent
+        self._offset = 0  # and from where on
+        self._reached = (1, 0)  # the number of the first message, and of its first byte, that were never sent
+        self._sent = 0  # bytes, on this connection
+        self._granted = 0
+
+    @property
+    def has_more(self) -> bool:
+        """Whether `next_chunk` has something."""
+        if self._granted <= self._sent:
+            return False
+        return self._at < len(self._items) or (bool(self._source) and self._may_begin())
+
+    @property
+    def progress(self) -> int:
+        """A number that changes whenever the receiver has taken something."""
+        return self._first + self._granted
+
+    def next_chunk(self, limit: int) -> Chunk | None:
+        """What is to be sent next, as far as the receiver allows; it counts as sent then."""
+        room = min(limit, self._granted - self._sent)
+        if room <= 0:
+            return None
+        if self._at == len(self._items):
+            payload = self._source.pull() if self._may_begin() else None
+            if payload is None:
+                return None
+            self._items.append(payload)
+            self.kept += payload.size
+        payload = self._items[self._at]
+        left = payload.size - self._offset
+        size = min(room, left)
+        chunk = Chunk(self._first + self._at, cut(payload, self._offset, size), size, size == left)
+        self._sent += size
+        if size == left:
+            self._at += 1
+            self._offset = 0
+        else:
+            self._offset += size
+        self._reached = max(self._reached, (self._first + self._at, self._offset))
+        return chunk
+
+    def on_status(self, status: Status) -> None:
+        """The receiver's news.
+
+        Raises:
+            LinkViolation: it has handled what was never sent, or takes back what it granted.
+        """
+        if status.handled >= self._first + self._at:
+            raise LinkViolation("a message was acknowledged that was never sent")
+        if status.granted < self._granted:
+            raise LinkViolation("credit was taken back")
+        self._granted = status.granted
+        self._forget(status.handled)
+
+    def can_resume(self, position: Position) -> bool:
+        """Whether a receiver can be there."""
+        following, offset = position.received + 1, position.offset
+        if following < self._first or (following, offset) > self._reached:
+            return False
+        return offset == 0 or offset < self._items[following - self._first].size
+
+    def resume(self, position: Position) -> None:
+        """A new connection, on which the receiver stands there; :meth:`can_resume` says that it can."""
+        self._at = position.received + 1 - self._first
+        self._forget(position.received)
+        self._offset = position.offset
+        self._sent = self._granted = 0
+
+    def begin(self) -> None:
+        """Forget all that was; the next message is number 1."""
+        self._items.clear()
+        self._first, self.kept, self._reached = 1, 0, (1, 0)
+        self.resume(Position(0, 0))
+
+    def pause(self) -> None:
+        """No connection."""
+        self._granted = self._sent = 0
+
+    def _may_begin(self) -> bool:
+        return self.kept < KEPT_LIMIT
+
+    def _forget(self, handled: int) -> None:
+        while self._first <= handled:
+            self.kept -= self._items.popleft().size
+            self._first += 1
+            self._at -= 1
+
+
+class InLane:
+    """The receiving half of a lane.
+
+    Arguments:
+        lane: see there.
+        max_message_bytes: bytes of a message at the most.
+
+    Attributes:
+        room: whether more may be granted. Where it is False, what was granted may still come.
+        unsaid: messages that were handed on since the last status.
+    """
+
+    def __init__(self, lane: Lane, max_message_bytes: int) -> None:
+        self.room = True
+        self.unsaid = 0
+        self._lane = lane
+        self._assembly = Assembly(max_message_bytes)
+        self._received = 0
+        self._accepted = 0  # bytes, on this connection
+        self._granted = 0
+        self._heavy = 0  # bytes since the last status
+
+    @property
+    def position(self) -> Position:
+        """Where it stands."""
+        return Position(self._received, self._assembly.size)
+
+    def on_data(self, data: Data) -> memoryview | None:
+        """Take what came; return the message if that was its end.
+
+        Raises:
+            LinkViolation: it is not what must come next, more than was granted, or too large.
+        """
+        if data.seq != self._received + 1:
+            raise LinkViolation("a message came that is not the next")
+        size = len(data.chunk)
+        self._accepted += size
+        self._heavy += size
+        if self._accepted > self._granted:
+            raise LinkViolation("more came than was granted")
+        message = self._assembly.add(data.chunk, final=data.final)
+        if data.final:
+            self._received += 1
+            self.unsaid += 1
+        return message
+
+    def wants_status(self) -> bool:
+        """Whether the sender should hear news now, and not when there is something else to tell it."""
+        if self.unsaid >= _SPARSE_MESSAGES:
+            return True
+        if not self.room:
+            return self.unsaid > 0 and self._heavy >= _SPARSE_BYTES
+        # What is left must never be so little that the sender waits for good.
+        return self._heavy >= _SPARSE_BYTES or self._granted - self._accepted <= WINDOW[self._lane] // 2
+
+    def has_news(self) -> bool:
+        """Whether there is anything to tell."""
+        return self.unsaid > 0 or (self.room and self._granted < self._accepted + WINDOW[self._lane])
+
+    def status(self) -> Status:
+        """The news, which count as told then."""
+        if self.room:
+            self._granted = self._accepted + WINDOW[self._lane]
+        self.unsaid = self._heavy = 0
+        return Status(int(self._lane), self._received, self._granted)
+
+    def resume(self) -> None:
+        """A new connection. The sender has no credit on it until the first status: there may be no room here."""
+        self._accepted = self._heavy = self.unsaid = self._granted = 0
+
+    def begin(self) -> None:
+        """Forget all that was; the next message is number 1."""
+        self._received = 0
+        self._assembly.clear()
+        self.resume()

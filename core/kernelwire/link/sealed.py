@@ -1,0 +1,118 @@
+"""A pipe whose frames are sealed: the handshake, then frames in and out."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Final, Self
+
+from kernelwire.errors import ConnectionLost
+from kernelwire.link.framing import PREAMBLE, Deframer, frame
+from kernelwire.link.pipe import Pipe
+from kernelwire.link.records import FRAME_LIMIT
+from kernelwire.link.seal import TAG_SIZE, Handshake, Seal
+
+HANDSHAKE_TIME: Final = 5.0
+"""Seconds that a handshake may take."""
+
+_HANDSHAKE_LIMIT: Final = 1024
+
+
+@dataclass(frozen=True)
+class Secrets:
+    """What an end needs to know for the seal.
+
+    Attributes:
+        link_secret: 32 bytes that both ends have.
+        host_key: the host's public key; a client's way to know it.
+        private_key: the host's own; None at a client.
+        room: bound by the handshake, so that pipes of two rooms cannot be crossed.
+    """
+
+    link_secret: bytes = field(repr=False)
+    host_key: bytes
+    private_key: bytes | None = field(default=None, repr=False)
+    room: bytes = b""
+
+    @property
+    def prologue(self) -> bytes:
+        """What both ends must agree on beside the keys."""
+        return PREAMBLE + self.room
+
+
+class SealedPipe:
+    """Made by :meth:`dial` or :meth:`answer`; the pipe below is the caller's to close."""
+
+    def __init__(self, pipe: Pipe) -> None:
+        self._pipe = pipe
+        self._deframer = Deframer(_HANDSHAKE_LIMIT)
+        self._frames: list[bytes] = []
+        self._seal: Seal
+
+    @classmethod
+    async def dial(cls, pipe: Pipe, secrets: Secrets) -> Self:
+        """A client's side of the handshake.
+
+        Raises:
+            SealBroken, LinkViolation: the other end is not the host, or does not speak this protocol.
+            ConnectionLost: it did not answer in time.
+            whatever the pipe raises.
+        """
+        handshake = Handshake.initiator(
+            secret=secrets.link_secret, host_key=secrets.host_key, prologue=secrets.prologue
+        )
+        sealed = cls(pipe)
+        async with sealed._in_time():
+            await pipe.send(PREAMBLE + frame(handshake.write()))
+            handshake.read(await sealed._next())
+        sealed._finish(handshake)
+        return sealed
+
+    @classmethod
+    async def answer(cls, pipe: Pipe, secrets: Secrets) -> Self:
+        """A host's side of the handshake. Raises as `dial`.
+
+        What a stranger can repeat is over then, and nothing has come of it; only the first frame that opens shows that
+        the client is there.
+        """
+        assert secrets.private_key is not None
+        handshake = Handshake.responder(
+            secret=secrets.link_secret, private_key=secrets.private_key, prologue=secrets.prologue
+        )
+        sealed = cls(pipe)
+        async with sealed._in_time():
+            handshake.read(await sealed._next())
+            await pipe.send(PREAMBLE + frame(handshake.write()))
+        sealed._finish(handshake)
+        return sealed
+
+    async def send(self, plaintext: bytes) -> None:
+        """Seal and send a frame. Raises whatever the pipe raises."""
+        await self._pipe.send(frame(self._seal.seal(plaintext)))
+
+    async def receive(self) -> bytes:
+        """The next frame's plaintext.
+
+        Raises:
+            SealBroken, LinkViolation: it was not sealed by the other end, or not at this place.
+            whatever the pipe raises.
+        """
+        return self._seal.open(await self._next())
+
+    async def _next(self) -> bytes:
+        while not self._frames:
+            self._frames = self._deframer.feed(await self._pipe.receive())
+            self._frames.reverse()
+        return self._frames.pop()
+
+    def _finish(self, handshake: Handshake) -> None:
+        self._seal = handshake.split()
+        self._deframer.limit = FRAME_LIMIT + TAG_SIZE
+
+    @asynccontextmanager
+    async def _in_time(self) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(HANDSHAKE_TIME):
+                yield
+        except TimeoutError:
+            raise ConnectionLost(f"no handshake within {HANDSHAKE_TIME:g} s") from None

@@ -1,0 +1,307 @@
+"""A host's end of a link on asyncio: accepts pipes, and keeps its clients over their breaks."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from kernelwire.channels import Channel
+from kernelwire.demultiplexer import KernelDemultiplexer
+from kernelwire.ends import KernelEnd
+from kernelwire.errors import ConnectionLost, PeerGone
+from kernelwire.link.dialer import HEAD_ROOM, LINGER, QUEUE_LIMIT, close
+from kernelwire.link.envelope import Item
+from kernelwire.link.host import REPLIES_LIMIT, HostLink, Member
+from kernelwire.link.log import Log
+from kernelwire.link.peer import USUAL, Peer, Timing
+from kernelwire.link.pipe import Listener, Pipe
+from kernelwire.link.pump import Clock, boot_time, pump
+from kernelwire.link.records import Beat, Beaten, Bye, Lane, Ready, Reason
+from kernelwire.link.sealed import SealedPipe, Secrets
+from kernelwire.link.waking import Bell, Turnstile
+from kernelwire.messages import WireMessage
+
+_log = logging.getLogger(__name__)
+
+STRANGERS_LIMIT: Final = 64
+"""Pipes at a time whose client has not shown yet who it is; one more, and the oldest of them goes."""
+
+GREETING_TIME: Final = 5.0
+"""Seconds that a client has for its hello, after the handshake."""
+
+PATIENCE: Final = 1.0
+"""Seconds without any progress of a client that has a connection, after which nobody waits for it any more."""
+
+_EXPIRY_CHECK: Final = 60.0
+
+
+class _Line:
+    """A member's connection, which is its machine for as long as no newer one has taken its place."""
+
+    def __init__(self, member: Member, task: "asyncio.Task[None]") -> None:
+        self.member = member
+        self.task = task
+        self.bell = Bell()
+        self.is_current = True
+
+    def replace(self) -> None:
+        """A newer connection has come: what the old one still brings must not reach the machine."""
+        self.is_current = False
+        self.task.cancel()
+
+    def receive(self, plaintext: bytes, now: float) -> Sequence[Any]:
+        return self._machine().receive(plaintext, now)
+
+    def next_frame(self, now: float) -> bytes:
+        return self._machine().next_frame(now)
+
+    def dead_at(self) -> float:
+        return self._machine().dead_at()
+
+    def wake_at(self) -> float | None:
+        return self._machine().wake_at()
+
+    def _machine(self) -> Peer:
+        if not self.is_current:
+            raise ConnectionLost("the client has another connection now")
+        return self.member.peer
+
+
+class Server:
+    """Opened by its making, in the running loop; closed by its end.
+
+    Arguments:
+        listener: where pipes come from; the server's to close.
+        secrets: for the seal.
+        max_message_bytes: bytes of a message at the most.
+        log: what is published; a new one if None.
+        timing: when to ask a client, and when to give up its connection.
+        clock: tells the time, also of sleep.
+
+    Attributes:
+        end: the channels.
+    """
+
+    def __init__(
+        self,
+        listener: Listener,
+        secrets: Secrets,
+        *,
+        max_message_bytes: int,
+        log: Log | None = None,
+        timing: Timing = USUAL,
+        clock: Clock = boot_time,
+    ) -> None:
+        self._listener = listener
+        self._secrets = secrets
+        self._clock = clock
+        self._link = HostLink(max_message_bytes=max_message_bytes + HEAD_ROOM, log=log, timing=timing)
+        self._lines: dict[bytes, _Line] = {}
+        self._strangers: dict[asyncio.Task[None], None] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._progress = Turnstile()
+        self._publishing = asyncio.Lock()
+        self._closing = False
+        self._demultiplexer = KernelDemultiplexer(
+            max_message_bytes=max_message_bytes,
+            publish=self._publish,
+            on_room=self._make_room,
+            on_close=self._close,
+        )
+        self.end: KernelEnd = self._demultiplexer.end
+        self._accepting = [
+            asyncio.create_task(self._accept(), name="kernelwire link host"),
+            asyncio.create_task(self._tidy(), name="kernelwire link host"),
+        ]
+
+    async def _accept(self) -> None:
+        while True:
+            try:
+                pipe = await self._listener.accept()
+            except Exception as error:  # noqa: BLE001 - as for pipes
+                _log.warning("no more clients can come: %s: %s", type(error).__name__, error)
+                return
+            task = asyncio.create_task(self._serve(pipe), name="kernelwire link host")
+            self._tasks.add(task)
+            self._strangers[task] = None
+            task.add_done_callback(self._tasks.discard)
+            task.add_done_callback(lambda task: self._strangers.pop(task, None))
+            if len(self._strangers) > STRANGERS_LIMIT:
+                next(iter(self._strangers)).cancel()
+
+    async def _serve(self, pipe: Pipe) -> None:
+        try:
+            sealed = await SealedPipe.answer(pipe, self._secrets)
+            async with asyncio.timeout(GREETING_TIME):
+                hello = await sealed.receive()
+            await self._greet(sealed, hello)
+        except Exception as error:  # noqa: BLE001 - whatever a pipe raises; and a stranger's mistakes are no news
+            _log.debug("a pipe ended: %s", type(error).__name__)
+        finally:
+            await close(pipe)
+
+    async def _greet(self, sealed: SealedPipe, hello: bytes) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        admission = self._link.greet(hello, self._clock())
+        self._strangers.pop(task, None)
+        if admission.ended is not None:
+            self._detach(admission.ended)
+        member = admission.member
+        if member is None:
+            await sealed.send(admission.answer)
+            return
+        line = _Line(member, task)
+        if (replaced := self._lines.get(member.identity)) is not None:
+            replaced.replace()
+        self._lines[member.identity] = line
+        if admission.is_new:
+            self._demultiplexer.attach(member.identity, _Wire(self, member))
+        readying = asyncio.create_task(self._tell_when_audible(line), name="kernelwire link host")
+        try:
+            await sealed.send(admission.answer)
+            why = await pump(
+                sealed,
+                line,
+                lambda events: self._on_events(line, events),
+                bell=line.bell,
+                clock=self._clock,
+                on_sent=self._progress.turn,
+            )
+            if isinstance(why, Bye) and line.is_current:
+                self._link.forget(member)
+                self._detach(member)
+        finally:
+            readying.cancel()
+            if line.is_current:
+                del self._lines[member.identity]
+                member.close(self._clock())
+                self._progress.turn()
+
+    async def _tell_when_audible(self, line: _Line) -> None:
+        await self.end.wait_audible()
+        line.member.peer.say(Ready())
+        line.bell.ring()
+
+    def _on_events(self, line: _Line, events: Sequence[Any]) -> None:
+        for event in events:
+            match event:
+                case Item(channel, WireMessage() as message) if channel is not Channel.IOPUB:
+                    self._demultiplexer.put(line.member.identity, channel, message)
+                case Beat(number):
+                    if self.end.beating:
+                        line.member.peer.say(Beaten(number))
+        self._look_for_room(line)
+        self._progress.turn()
+
+    def _look_for_room(self, line: _Line) -> None:
+        for lane, names in _OF_LANE.items():
+            line.member.peer.into[lane].room = not any(map(self._demultiplexer.is_full, names))
+
+    def _make_room(self) -> None:
+        for line in self._lines.values():
+            self._look_for_room(line)
+            line.bell.ring()
+
+    async def send(self, member: Member, channel: Channel, message: WireMessage) -> None:
+        """Send to one client; waits while it makes progress and too much waits for it already."""
+        await self._wait_while(lambda: [member] if member.held > QUEUE_LIMIT else [])
+        if self._link.members.get(member.identity) is not member:
+            raise PeerGone("this client has left")
+        if member.held > REPLIES_LIMIT:
+            # It has been away for too long, or takes nothing: what is for it cannot be kept for ever.
+            self._drop(member)
+            raise PeerGone("so much waited for this client that it had to be given up")
+        member.send(channel, message)
+        if (line := self._lines.get(member.identity)) is not None:
+            line.bell.ring()
+
+    async def _publish(self, _channel: Channel, message: WireMessage) -> None:
+        async with self._publishing:
+            await self._wait_while(lambda: self._laggards(message.size))
+            self._link.publish(message)
+        for line in self._lines.values():
+            line.bell.ring()
+
+    def _laggards(self, size: int) -> list[Member]:
+        """Clients who would lose something if a message of this size came now."""
+        log = self._link.log
+        if not log.is_full_for(size):
+            return []
+        return [member for member in self._link.members.values() if member.feed.cursor <= log.oldest]
+
+    async def _wait_while(self, in_the_way: Callable[[], Sequence[Member]]) -> None:
+        """Until nobody is in the way any more but who makes no progress: a short break costs nobody anything."""
+        loop = asyncio.get_running_loop()
+        seen: dict[Member, tuple[int, float]] = {}
+        while members := [member for member in in_the_way() if not member.is_stuck]:
+            for member in members:
+                progress, since = seen.get(member, (-1, 0.0))
+                if member.peer.progress != progress:
+                    seen[member] = (member.peer.progress, loop.time())
+                elif loop.time() - since >= PATIENCE:
+                    member.give_up()
+            await self._progress.wait(PATIENCE)
+
+    def _drop(self, member: Member) -> None:
+        self._link.forget(member)
+        self._detach(member)
+        if (line := self._lines.get(member.identity)) is not None:
+            member.peer.say(Bye(Reason.OVERFLOW))
+            line.bell.ring()
+
+    def _detach(self, member: Member) -> None:
+        self._demultiplexer.detach(member.identity, _Wire(self, member))
+
+    async def _tidy(self) -> None:
+        while True:
+            await asyncio.sleep(_EXPIRY_CHECK)
+            for member in self._link.expired(self._clock()):
+                self._detach(member)
+
+    async def _close(self) -> None:
+        """What was sent arrives where there is a connection; then the clients are told."""
+        self._closing = True
+        try:
+            for task in self._accepting:
+                task.cancel()
+            await self._linger()
+        finally:
+            self._demultiplexer.close()
+            for task in tuple(self._tasks):
+                task.cancel()
+            await asyncio.gather(*self._accepting, *self._tasks, return_exceptions=True)
+            await self._listener.aclose()
+
+    async def _linger(self) -> None:
+        loop = asyncio.get_running_loop()
+        until = loop.time() + LINGER
+
+        def connected() -> list[Member]:
+            return [line.member for line in self._lines.values()] if loop.time() < until else []
+
+        await self._wait_while(lambda: [each for each in connected() if each.peer.has_unhandled])
+        for line in self._lines.values():
+            line.member.peer.say(Bye(Reason.CLOSED))
+            line.bell.ring()
+        await self._wait_while(lambda: [each for each in connected() if each.peer.has_frame(self._clock())])
+
+
+class _Wire:
+    """Sends to one member; equal to every other one of it, as :meth:`KernelDemultiplexer.detach` wants."""
+
+    def __init__(self, server: Server, member: Member) -> None:
+        self._server = server
+        self._member = member
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Wire) and other._member is self._member
+
+    def __hash__(self) -> int:
+        return hash(id(self._member))
+
+    async def __call__(self, channel: Channel, message: WireMessage) -> None:
+        await self._server.send(self._member, channel, message)
+
+
+_OF_LANE: Final = {Lane.C: (Channel.CONTROL, Channel.STDIN), Lane.D: (Channel.SHELL,)}

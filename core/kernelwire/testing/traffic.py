@@ -1,0 +1,97 @@
+"""Numbered messages on every channel, both ways: each must arrive, once, whole and in order."""
+
+import asyncio
+import itertools
+from collections.abc import Iterable
+from typing import Self
+
+from kernelwire.message_channel import MessageReceiver, MessageSender
+from kernelwire.session import Session
+from kernelwire.testing.harness import Client, Pair
+
+MSG_TYPE = "numbered"
+
+
+class Stream:
+    """Messages one way on one channel.
+
+    Arguments:
+        name: for reports.
+        sender: where they go in.
+        receiver: where they must come out; whatever else comes there is passed over.
+        session: makes them.
+        peer: whom they are for, at a kernel's end.
+    """
+
+    def __init__(
+        self, name: str, sender: MessageSender, receiver: MessageReceiver, session: Session, peer: bytes = b""
+    ) -> None:
+        self.name = name
+        self._sender = sender
+        self._receiver = receiver
+        self._session = session
+        self._peer = peer
+        self._sent = 0
+        self._received = 0
+
+    async def send(self, sizes: Iterable[int]) -> None:
+        """A message with a buffer for each size."""
+        for size in sizes:
+            buffer = bytes([self._sent % 256]) * size
+            message = self._session.message(MSG_TYPE, {"number": self._sent, "size": size}, buffers=[buffer])
+            self._sent += 1
+            await self._sender.send(message, self._peer)
+
+    async def receive(self, count: int) -> None:
+        """Until so many have come; raises whatever the channel does, and AssertionError where another is due."""
+        for _ in range(count):
+            while (message := await self._receiver.receive()).msg_type != MSG_TYPE:
+                pass
+            number, size = message.content["number"], message.content["size"]
+            assert number == self._received, f"{self.name}: message {number} where {self._received} is due"
+            (buffer,) = message.buffers
+            assert buffer == bytes([number % 256]) * size, f"{self.name}: message {number} is not as it was sent"
+            self._received += 1
+
+
+class Traffic:
+    """Seven streams between a kernel and one of its clients. Made by :meth:`open`.
+
+    Attributes:
+        peer: the client, as the kernel sees it.
+        streams: shell, control and stdin, both ways, and iopub.
+    """
+
+    def __init__(self, pair: Pair, client: Client, peer: bytes) -> None:
+        self.peer = peer
+        self._sessions = (pair.kernel.session, client.session)
+        self.streams: list[Stream] = []
+        for name in ("shell", "control", "stdin"):
+            ours, theirs = getattr(client, name), getattr(pair.kernel, name)
+            self.streams.append(Stream(f"{name} to the kernel", ours, theirs, client.session))
+            self.streams.append(Stream(f"{name} to the client", theirs, ours, pair.kernel.session, peer))
+        self.streams.append(Stream("iopub", pair.kernel.iopub, client.iopub, pair.kernel.session, b"numbered"))
+
+    @classmethod
+    async def open(cls, pair: Pair, client: Client) -> Self:
+        """For a client that the kernel may not have heard of yet."""
+        await client.shell.send(client.session.message("who_am_i"))
+        _, wire = await pair.kernel.shell.receive_from()
+        return cls(pair, client, wire.peer)
+
+    async def exchange(self, sizes: Iterable[int]) -> None:
+        """Send messages with a buffer of each size, on the streams in turn, all streams at once; until all have arrived.
+
+        Raises:
+            AssertionError: one of them was lost, came twice, out of order or not whole. Others in a group.
+        """
+        shares: list[list[int]] = [[] for _ in self.streams]
+        for size, share in zip(sizes, itertools.cycle(shares), strict=False):
+            share.append(size)
+        async with asyncio.TaskGroup() as tasks:
+            for stream, share in zip(self.streams, shares, strict=True):
+                tasks.create_task(stream.send(share))
+                tasks.create_task(stream.receive(len(share)))
+        # What comes twice never comes out of a session, but it counts it.
+        for session in self._sessions:
+            assert not session.rejected, session.rejected

@@ -1,0 +1,228 @@
+"""Pipes in memory, with the faults that a test wants, and a backend of them."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Final
+
+from kernelwire.channels import Receiver
+from kernelwire.connection import ConnectionInfo
+from kernelwire.ends import ClientEnd, KernelEnd
+from kernelwire.errors import ConnectionLost, EndOfChannel
+from kernelwire.link.backend import PipeBackend
+from kernelwire.link.peer import Timing
+from kernelwire.link.pipe import Listener, Pipe
+from kernelwire.link.waking import Turnstile
+from kernelwire.messages import WireMessage
+
+CAPACITY: Final = 256 * 1024
+"""Bytes that are on the way in one direction at the most; one piece may be larger."""
+
+
+class Flow:
+    """One direction.
+
+    Attributes:
+        frozen: whether what goes in stays in, and nobody is told.
+        passed: bytes that were put in.
+    """
+
+    def __init__(self) -> None:
+        self.frozen = False
+        self.passed = 0
+        self._pieces: deque[bytes] = deque()
+        self._size = 0
+        self._end: Exception | None = None
+        self._changed = Turnstile()
+
+    async def put(self, data: bytes) -> None:
+        while self._size > CAPACITY and self._end is None:
+            await self._changed.wait()
+        if self._end is not None:
+            raise ConnectionResetError("the pipe broke")
+        self.passed += len(data)
+        self._size += len(data)
+        self._pieces.append(data)
+        self._changed.turn()
+
+    async def get(self) -> bytes:
+        while (self.frozen or not self._pieces) and self._end is None:
+            await self._changed.wait()
+        if self._pieces and not self.frozen:
+            data = self._pieces.popleft()
+            self._size -= len(data)
+            self._changed.turn()
+            return data
+        assert self._end is not None
+        raise self._end
+
+    def end(self, error: Exception, *, drop: bool = False) -> None:
+        if drop:
+            self._pieces.clear()
+        if self._end is None:
+            self._end = error
+        self._changed.turn()
+
+    def thaw(self) -> None:
+        self.frozen = False
+        self._changed.turn()
+
+
+class MemoryPipe(Pipe):
+    """One end.
+
+    Attributes:
+        closings: how often it was closed.
+        on_close: called when it is; to hang, or to raise.
+    """
+
+    def __init__(self, outgoing: Flow, incoming: Flow) -> None:
+        self.outgoing, self.incoming = outgoing, incoming
+        self.closings = 0
+        self.on_close: Callable[[], object] | None = None
+
+    async def send(self, data: bytes) -> None:
+        assert data
+        await self.outgoing.put(data)
+
+    async def receive(self) -> bytes:
+        return await self.incoming.get()
+
+    async def aclose(self) -> None:
+        self.closings += 1
+        self.outgoing.end(EndOfChannel("the other end closed the pipe"))
+        self.incoming.end(ConnectionLost("this end closed the pipe"))
+        if self.on_close is not None:
+            outcome = self.on_close()
+            if isinstance(outcome, asyncio.Future):
+                await outcome
+
+
+def pair() -> tuple[MemoryPipe, MemoryPipe]:
+    """Both ends of a pipe."""
+    up, down = Flow(), Flow()
+    return MemoryPipe(up, down), MemoryPipe(down, up)
+
+
+class Network(Listener):
+    """Between clients and a host: where pipes come from.
+
+    Attributes:
+        pairs: all that were opened, the client's end first.
+        down: what dialling raises; None if it works.
+        dials: how often somebody tried.
+        dialling: a future that dialling waits for; None if it does not.
+    """
+
+    def __init__(self) -> None:
+        self.pairs: list[tuple[MemoryPipe, MemoryPipe]] = []
+        self.down: BaseException | None = None
+        self.dials = 0
+        self.dialling: asyncio.Future[None] | None = None
+        self.closed = 0
+        self._waiting: asyncio.Queue[Pipe | Exception] = asyncio.Queue()
+        self._happened = Turnstile()
+
+    async def open_pipe(self) -> Pipe:
+        self.dials += 1
+        self._happened.turn()
+        if self.dialling is not None:
+            await self.dialling
+        if self.down is not None:
+            raise self.down
+        return self.reach()
+
+    def reach(self) -> MemoryPipe:
+        """A client's end, whose other end the host gets."""
+        near, far = pair()
+        self.pairs.append((near, far))
+        self._waiting.put_nowait(far)
+        return near
+
+    async def accept(self) -> Pipe:
+        pipe = await self._waiting.get()
+        if isinstance(pipe, Exception):
+            raise pipe
+        return pipe
+
+    def fail_to_accept(self, error: Exception) -> None:
+        self._waiting.put_nowait(error)
+
+    async def aclose(self) -> None:
+        self.closed += 1
+
+    def cut(self) -> None:
+        """Break all pipes; what is on the way is lost."""
+        for near, far in self.pairs:
+            for flow in (near.outgoing, near.incoming):
+                flow.end(ConnectionResetError("cut"), drop=True)
+            del far
+
+    def freeze(self) -> None:
+        """Let nothing through the pipes that there are, and tell nobody."""
+        for near, _ in self.pairs:
+            near.outgoing.frozen = near.incoming.frozen = True
+
+    def thaw(self) -> None:
+        for near, _ in self.pairs:
+            near.outgoing.thaw()
+            near.incoming.thaw()
+
+    @property
+    def open_pipes(self) -> int:
+        """Ends that nobody has closed."""
+        return sum(not pipe.closings for both in self.pairs for pipe in both)
+
+    async def dialled(self, times: int) -> None:
+        """Until somebody has tried so often."""
+        while self.dials < times:
+            await self._happened.wait()
+
+
+class MemoryBackend(PipeBackend):
+    """Channels over a network."""
+
+    def __init__(self, network: Network | None = None, *, timing: Timing | None = None) -> None:
+        self.network = network or Network()
+        if timing is not None:
+            self.timing = timing
+
+    async def open_pipe(self, info: ConnectionInfo) -> Pipe:
+        return await self.network.open_pipe()
+
+    async def listen(self, info: ConnectionInfo) -> Listener:
+        return self.network
+
+
+INFO: Final = MemoryBackend().prepare(ConnectionInfo(transport="memory", key=b"a key for these tests"))
+
+
+@asynccontextmanager
+async def joined(
+    backend: MemoryBackend | None = None, identity: bytes = b"me"
+) -> AsyncIterator[tuple[MemoryBackend, KernelEnd, ClientEnd]]:
+    """A kernel's end, and a client that is ready."""
+    backend = backend or MemoryBackend()
+    async with await backend.serve(INFO) as kernel, await backend.connect(INFO, identity=identity) as client:
+        await client.iopub.ready()
+        yield backend, kernel, client
+
+
+def message(text: object, peer: bytes = b"", size: int = 0) -> WireMessage:
+    return WireMessage([str(text).encode(), bytes(size)], peer)
+
+
+def text(message: WireMessage) -> str:
+    return bytes(message.frames[0]).decode()
+
+
+async def texts(channel: Receiver, count: int) -> list[str]:
+    """The next messages."""
+    return [text(await channel.receive()) for _ in range(count)]
+
+
+async def settle(turns: int = 50) -> None:
+    """Let every task run until it waits for something that only the test, or time, can bring."""
+    for _ in range(turns):
+        await asyncio.sleep(0)

@@ -1,0 +1,122 @@
+"""A bell and a turnstile: no wake-up is lost, whoever is cancelled when."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from kernelwire.link.waking import Bell, Turnstile
+
+from ._pipes import settle
+
+
+@pytest.fixture(autouse=True)
+async def _no_task_is_left() -> AsyncIterator[None]:
+    yield
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+# The bell
+
+
+async def test_a_bell_wakes_who_waits() -> None:
+    bell = Bell()
+    waiting = asyncio.create_task(bell.wait())
+    await settle()
+    assert not waiting.done()
+    bell.ring()
+    await waiting
+
+
+async def test_rung_before_it_need_not_be_waited_for_but_once_only() -> None:
+    bell = Bell()
+    bell.ring()
+    bell.ring()
+    await bell.wait()
+    waiting = asyncio.create_task(bell.wait())
+    await settle()
+    assert not waiting.done()
+    bell.ring()
+    await waiting
+
+
+@pytest.mark.parametrize("seconds", [0, 0.001, -1])
+async def test_the_time_is_over_and_leaves_nothing_behind(seconds: float) -> None:
+    bell = Bell()
+    await bell.wait(seconds)
+    waiting = asyncio.create_task(bell.wait())
+    await settle()
+    assert not waiting.done()
+    bell.ring()
+    await waiting
+
+
+async def test_the_timer_of_a_wait_that_is_over_does_not_ring() -> None:
+    bell = Bell()
+    waiting = asyncio.create_task(bell.wait(0.001))
+    await settle(2)
+    bell.ring()
+    await waiting
+    waiting = asyncio.create_task(bell.wait())
+    await asyncio.sleep(0.01)
+    assert not waiting.done()
+    waiting.cancel()
+    await asyncio.wait([waiting])
+
+
+async def test_what_was_rung_for_who_was_cancelled_is_not_lost() -> None:
+    bell = Bell()
+    waiting = asyncio.create_task(bell.wait(60))
+    await settle()
+    bell.ring()
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    await bell.wait()
+
+
+# The turnstile
+
+
+async def test_a_turn_lets_all_go_who_wait_in_their_order() -> None:
+    turnstile = Turnstile()
+    gone: list[int] = []
+
+    async def wait(number: int) -> None:
+        await turnstile.wait()
+        gone.append(number)
+
+    tasks = [asyncio.create_task(wait(number)) for number in range(5)]
+    await settle()
+    assert (gone, turnstile.turns) == ([], 0)
+    turnstile.turn()
+    await asyncio.gather(*tasks)
+    assert (gone, turnstile.turns) == ([0, 1, 2, 3, 4], 1)
+
+
+async def test_a_turn_is_for_those_only_who_waited_then() -> None:
+    turnstile = Turnstile()
+    turnstile.turn()
+    waiting = asyncio.create_task(turnstile.wait())
+    await settle()
+    assert not waiting.done()
+    turnstile.turn()
+    await waiting
+
+
+async def test_nobody_waits_for_longer_than_was_said() -> None:
+    turnstile = Turnstile()
+    await turnstile.wait(0.001)
+    assert turnstile.turns == 0
+
+
+async def test_who_is_cancelled_or_has_waited_long_enough_leaves_nothing_behind() -> None:
+    turnstile = Turnstile()
+    for _ in range(3):
+        await turnstile.wait(0)
+        waiting = asyncio.create_task(turnstile.wait())
+        await settle()
+        waiting.cancel()
+        await asyncio.wait([waiting])
+    assert not turnstile._waiters
+    turnstile.turn()

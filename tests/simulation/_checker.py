@@ -1,0 +1,217 @@
+"""What should have happened, kept beside what does: whoever gets a message says so here, and the first lie is the end.
+
+It knows the promises and nothing of how the link keeps them. Nothing is compared in the end that could have been
+compared at once, so a failure comes at the step that is to blame, or soon after it.
+"""
+
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+from kernelwire.channels import Channel
+from kernelwire.errors import GapNotice
+from kernelwire.link.envelope import LANE_OF
+from kernelwire.link.log import ENTRY_OVERHEAD
+from kernelwire.link.records import Lane
+from kernelwire.messages import WireMessage
+from simulation._scale import Scale
+
+if TYPE_CHECKING:
+    from simulation._process import Process
+
+Expected = deque[tuple[Channel, WireMessage]]
+"""Messages of a lane that were sent and have not arrived."""
+
+PIN: Final = b'"idle"'
+"""What makes a message one that stays in the log."""
+
+
+class Broken(AssertionError):
+    """A promise was broken.
+
+    Attributes:
+        kind: which, in a word or two.
+    """
+
+    def __init__(self, kind: str, text: str) -> None:
+        super().__init__(f"{kind}: {text}")
+        self.kind = kind
+
+
+def message(stream: str, number: int, body: bytes, peer: bytes = b"") -> WireMessage:
+    """One that is like no other."""
+    return WireMessage([b"", b"%s %d" % (stream.encode(), number), body], peer)
+
+
+def name(message: WireMessage) -> str:
+    """A message's, for people."""
+    return str(message.frames[1], "ascii", "replace") if len(message.frames) == 3 else repr(message)
+
+
+class Published:
+    """What one host process has published.
+
+    Attributes:
+        messages: by number.
+    """
+
+    def __init__(self, scale: Scale) -> None:
+        self.messages: list[WireMessage] = []
+        self._before = [0]
+        self._limit, self._pinned_limit = scale.log, min(scale.pinned, scale.log // 2)
+        self._held = self._pinned = 0
+        self._bulk: deque[tuple[int, int]] = deque()
+        self._pins: deque[tuple[int, int]] = deque()
+
+    def add(self, message: WireMessage, size: int) -> None:
+        """A message has been published, which takes `size` bytes in the log. What the log may drop for it, goes."""
+        self._bulk.append((len(self.messages), size + ENTRY_OVERHEAD))
+        self._held += size + ENTRY_OVERHEAD
+        self.messages.append(message)
+        self._before.append(self._before[-1] + message.size)
+        while self._held > self._limit and len(self._bulk) > 1:
+            number, cost = self._bulk.popleft()
+            if PIN not in self.messages[number].frames[2]:
+                self._held -= cost
+                continue
+            self._pins.append((number, cost))
+            self._pinned += cost
+            while self._pinned > self._pinned_limit:
+                _, cost = self._pins.popleft()
+                self._pinned -= cost
+                self._held -= cost
+
+    def size(self, first: int, end: int) -> int:
+        """Bytes of some of them."""
+        return self._before[end] - self._before[first]
+
+    def first_held(self, first: int, end: int) -> int | None:
+        """The first of them that is in the log."""
+        if end > self._bulk[0][0]:
+            return max(first, self._bulk[0][0])
+        return next((number for number, _ in self._pins if first <= number < end), None)
+
+
+class Session:
+    """What a host and one client have in common, from when they begin to when they must begin anew.
+
+    Arguments:
+        owner: the client.
+        record: what the host publishes.
+        cursor: where it begins.
+        asked: whether the client asked for that.
+
+    Attributes:
+        next: the number of the next message of iopub.
+        incoming: what the client has sent; None before it knows of this session.
+        ended: why it is over; empty while it is not. Without a reason nobody may give it up.
+        away_since: since when the host knows of no connection.
+        spell: bytes that came at the host on C and D since it had no room.
+    """
+
+    def __init__(self, owner: "Process", record: Published, cursor: int, *, asked: bool) -> None:
+        self.owner = owner
+        self.record = record
+        self.next = cursor
+        self.incoming: tuple[Expected, Expected] | None = None
+        self.ended = ""
+        self.away_since: float | None = None
+        self.spell = [0, 0]
+        self.numbers = [0, 0]
+        self._began = cursor if asked else -1
+        self._replies: deque[tuple[int, WireMessage]] = deque()
+        self._controls: Expected = deque()
+
+    def expect(self, channel: Channel, message: WireMessage) -> None:
+        """The host has sent a message to this client alone."""
+        if channel is Channel.SHELL:
+            self._replies.append((len(self.record.messages), message))
+        else:
+            self._controls.append((channel, message))
+
+    def hear(self, channel: Channel, content: WireMessage | GapNotice) -> None:
+        """The client got a message, or a notice that some are missing."""
+        if isinstance(content, GapNotice):
+            self._on_gap(channel, content)
+        elif channel is Channel.IOPUB:
+            self._on_published(content)
+        elif channel is Channel.SHELL:
+            self._on_reply(content)
+        else:
+            if not self._controls or self._controls[0] != (channel, content):
+                raise _wrong(channel, self._controls[0] if self._controls else None, content)
+            self._controls.popleft()
+
+    def arrive(self, channel: Channel, content: WireMessage) -> None:
+        """The host got a message, and runs it."""
+        if self.incoming is None:
+            raise Broken("early", f"{name(content)} came before the client was welcome")
+        if bytes(content.frames[1]) in self.owner.ran:
+            raise Broken("executed twice", name(content))
+        waiting = self.incoming[LANE_OF[channel]]
+        if not waiting or waiting[0] != (channel, content):
+            raise _wrong(channel, waiting[0] if waiting else None, content)
+        waiting.popleft()
+        self.owner.ran.add(bytes(content.frames[1]))
+
+    @property
+    def missing(self) -> str:
+        """What has not arrived, if there is anything."""
+        if self._replies:
+            return f"reply {name(self._replies[0][1])}"
+        if self._controls:
+            return f"{self._controls[0][0]} message {name(self._controls[0][1])}"
+        if self.next != len(self.record.messages):
+            return f"iopub message {self.next}"
+        for waiting in self.incoming or ():
+            if waiting:
+                return f"request {name(waiting[0][1])}"
+        return ""
+
+    def _on_published(self, content: WireMessage) -> None:
+        expected = self.record.messages[self.next] if self.next < len(self.record.messages) else None
+        if content != expected:
+            raise _wrong(Channel.IOPUB, (Channel.IOPUB, expected) if expected else None, content)
+        if self._replies and self._replies[0][0] <= self.next:
+            raise Broken("reordered", f"{name(content)} came before the reply {name(self._replies[0][1])}")
+        self.next += 1
+
+    def _on_reply(self, content: WireMessage) -> None:
+        if not self._replies or self._replies[0][1] != content:
+            raise _wrong(Channel.SHELL, (Channel.SHELL, self._replies[0][1]) if self._replies else None, content)
+        place, _ = self._replies.popleft()
+        if self.next != place:
+            raise Broken("reordered", f"reply {name(content)} came before iopub message {self.next}, its place is {place}")
+
+    def _on_gap(self, channel: Channel, gap: GapNotice) -> None:
+        if channel is not Channel.IOPUB:
+            raise Broken("gap", f"{channel} never has any")
+        if gap.count is None:
+            raise Broken("gap", "of unknown size, though the host was never away")
+        end = self.next + gap.count
+        if not self.next < end <= len(self.record.messages):
+            raise Broken("gap", f"{gap.count} messages from {self.next} on, of {len(self.record.messages)}")
+        if self._replies and self._replies[0][0] < end:
+            raise Broken("reordered", f"a gap goes beyond the place of reply {name(self._replies[0][1])}")
+        if (held := self.record.first_held(self.next, end)) is not None:
+            raise Broken("gap", f"message {held} is said to be missing, but it was still there")
+        if gap.size != self.record.size(self.next, end) and not (gap.size is None and self.next == self._began):
+            raise Broken("gap", f"of {gap.size} bytes instead of {self.record.size(self.next, end)}")
+        self.next = end
+
+
+def lane_name(lane: int) -> str:
+    """For people."""
+    return Lane(lane).name
+
+
+def _wrong(channel: Channel, expected: tuple[Channel, WireMessage] | None, got: WireMessage) -> Broken:
+    """Another message came than the next."""
+    if expected is None:
+        return Broken("duplicated", f"{name(got)} on {channel}, where nothing was to come")
+    what = f"{name(got)} on {channel} instead of {name(expected[1])} on {expected[0]}"
+    (stream, _, number), (wanted, _, next_number) = name(got).partition(" "), name(expected[1]).partition(" ")
+    if stream != wanted or not number.isdecimal():
+        return Broken("mixed up", what)
+    if int(number) == int(next_number):
+        return Broken("altered", what)
+    return Broken("lost" if int(number) > int(next_number) else "duplicated", what)

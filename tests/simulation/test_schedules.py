@@ -1,0 +1,67 @@
+"""The link under everything that can go wrong, as often as a test run has time for; `make soak` has more."""
+
+import random
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from typing import Final
+
+from simulation._run import WORKERS, Tally, attempt, run_many
+from simulation._script import FRAMES, SCALE, Script, all_cuts, run_cuts
+from simulation._scale import applied
+from simulation.soak import seeds
+
+SCHEDULES: Final = 1_500
+
+THINGS: Final = {
+    "BEGIN",
+    "RESUME",
+    "RESTART",
+    "a hello that was held up",
+    "crowded out",
+    "expired",
+    "gap",
+    "goodbye",
+    "half a message at a client",
+    "half a message at the host",
+    "never met",
+    "no room at a client",
+    "no room at the host",
+    "refused: CLOSED",
+    "refused: CONFLICT",
+    "refused: FULL",
+    "refused: OVERFLOW",
+    "silence noticed by a client",
+    "silence noticed by the host",
+    "too much waited",
+}
+"""What must have happened in so many schedules, or they prove less than they seem to."""
+
+
+def test_random_schedules_keep_all_promises() -> None:
+    base = random.SystemRandom().randrange(10**12)
+    print(f"seeds from {base} on")
+    tally = Tally()
+    for tally in run_many(base, SCHEDULES):
+        assert not tally.failures, "\n".join(f"schedule {each.seed}: {each}" for each in tally.failures)
+    assert tally.schedules == SCHEDULES
+    assert THINGS <= set(tally.seen), f"seeds from {base} on"
+
+
+def test_schedules_that_failed_once_do_not_any_more() -> None:
+    assert not attempt(seeds()).failures
+
+
+def test_the_script_is_long_enough() -> None:
+    with applied(SCALE):
+        script = Script(((10**6, 0),))
+        script.run()
+    assert script.frames >= FRAMES
+
+
+def test_two_cuts_anywhere_in_a_script_lose_nothing() -> None:
+    pairs = list(all_cuts())
+    assert len(pairs) == (2 * FRAMES) ** 2
+    batches = [pairs[start : start + 200] for start in range(0, len(pairs), 200)]
+    with ProcessPoolExecutor(WORKERS, mp_context=get_context("spawn")) as pool:
+        failures = [failure for batch in pool.map(run_cuts, batches) for failure in batch]
+    assert not failures, "\n".join(failures[:10])
