@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check unit bench clean
+.PHONY: demo test check unit bench soak clean
 
 demo: $(READY)
 	$(BIN)/python docs/examples/demo.py
@@ -23,6 +23,9 @@ unit: $(READY)
 bench: $(READY)
 	$(BIN)/python tests/benchmarks/raw_channels.py
 	$(BIN)/python tests/benchmarks/clients.py
+
+soak: $(READY)
+	$(BIN)/python tests/simulation/soak.py
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("kernelwire needs Python 3.11 or newer; this is " + sys.version.split()[0] + ": make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'

@@ -14,6 +14,7 @@ from kernelwire.channels import (
     Receiver,
     Sender,
     ShellChannel,
+    Sink,
     StdinChannel,
 )
 from kernelwire.errors import ChannelClosed, MessageTooLarge, NoBeat, PeerGone
@@ -59,9 +60,20 @@ class Duplex(Sender, Receiver):
         else:
             await self._wire.send([DELIMITER, *message.frames])
 
+    def send_now(self, message: WireMessage) -> bool:
+        size = message.size
+        if size > self._max_bytes:
+            raise MessageTooLarge(size, self._max_bytes)
+        # A kernel's end has peers to wait for.
+        return not self._routes and self._wire.send_now([DELIMITER, *message.frames])
+
     # A plain method that hands on a coroutine: one frame less on every message.
     def receive(self) -> Coroutine[Any, Any, WireMessage]:
         return self._inbox.receive()
+
+    def pour(self, sink: Sink) -> bool:
+        self._inbox.pour(sink)
+        return True
 
     async def aclose(self) -> None:
         self._inbox.check_loop()
@@ -131,6 +143,14 @@ class IOPub(IOPubChannel):
 
     def receive(self) -> Coroutine[Any, Any, WireMessage]:
         return self._inbox.receive()
+
+    def pour(self, sink: Sink) -> bool:
+        self._inbox.pour(sink)
+        return True
+
+    @property
+    def is_ready(self) -> bool:
+        return self._readiness.is_known
 
     async def ready(self) -> None:
         self._inbox.check_open()

@@ -59,6 +59,11 @@ class Readiness:
         self._nudging: asyncio.Task[None] | None = None
         self._monitor = Wire(monitor, self._take_event)
 
+    @property
+    def is_known(self) -> bool:
+        """Whether `wait` would return at once."""
+        return self._ready.is_set() and not self._closed
+
     def seen(self) -> None:
         """Something arrived."""
         self._ready.set()

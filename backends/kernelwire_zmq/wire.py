@@ -98,6 +98,20 @@ class Wire(LoopBound):
         finally:
             self.look()
 
+    def send_now(self, parts: Sequence[Frame]) -> bool:
+        """As `send`, if that needs no wait; return whether it was so. Not for a ROUTER.
+
+        Raises:
+            as `send`.
+        """
+        self.check_loop()
+        if self._waiting:  # they go first
+            return False
+        try:
+            return self.try_send(parts)
+        finally:
+            self.look()
+
     def look(self) -> None:
         """To be called after a `try_send`, failed or not: it may have swallowed an edge."""
         if self._waiting or self._readable():

@@ -18,10 +18,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from enum import StrEnum
 from typing import Final, NamedTuple, TypeVar
 
-from kernelwire.errors import EndOfChannel
+from kernelwire.errors import EndOfChannel, KernelwireError
 from kernelwire.messages import WireMessage
 
 T = TypeVar("T")
+
+Sink = Callable[["WireMessage | KernelwireError"], None]
+"""Takes what a channel pours out: messages, gap notices, and the error that is its end."""
 
 
 class Channel(StrEnum):
@@ -61,6 +64,14 @@ class Sender(ABC):
             WrongLoop: see the module's rules.
         """
 
+    def send_now(self, message: WireMessage) -> bool:
+        """As `send`, if that needs no wait; return whether the message was taken. By default it never is.
+
+        Raises:
+            as `send`.
+        """
+        return False
+
     @abstractmethod
     async def aclose(self) -> None:
         """Close this half. Pending `send` and `receive` calls of this end raise ChannelClosed."""
@@ -89,6 +100,24 @@ class Receiver(ABC):
     @abstractmethod
     async def aclose(self) -> None:
         """Close this half. A pending `receive` raises ChannelClosed; what was not read is dropped."""
+
+    def pour(self, sink: Sink) -> bool:
+        """From now on hand everything to `sink` as it comes, with no task in between; nobody may `receive` any more.
+
+        By default nothing happens.
+
+        Arguments:
+            sink: called in the loop with each message, each gap notice, and at last with what ended the channel. It
+                must neither raise nor take long.
+
+        Returns:
+            Whether that is so from now on.
+
+        Raises:
+            ChannelBusy: a task is in `receive`.
+            WrongLoop: see the module's rules.
+        """
+        return False
 
     def __aiter__(self) -> AsyncIterator[WireMessage]:
         """Messages until the other end closes.
@@ -136,6 +165,11 @@ class StdinChannel(Sender, Receiver):
 
 class IOPubChannel(Receiver):
     """The client's side of what the kernel publishes to everybody. ``peer`` of a message is its topic."""
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it is known that `ready` would return at once. By default it never is."""
+        return False
 
     async def ready(self) -> None:
         """Wait until everything that the kernel publishes from now on will arrive here.

@@ -61,24 +61,33 @@ class Inbox(LoopBound, Generic[M]):
         self._reader: asyncio.Future[None] | None = None
         self._senders: deque[asyncio.Future[None]] = deque()
         self._end: KernelwireError | None = None
+        self._sink: Callable[[M | KernelwireError], None] | None = None
         self._until_yield = _FAIRNESS
 
     def put(self, message: M) -> None:
         """Take a message that arrived. After `close` it is dropped without a word. From the inbox's own loop only."""
         if self._end is not None:
             return
-        cost = MESSAGE_OVERHEAD + message.size
-        self._messages.append((cost, message))
+        if self._sink is not None:
+            self._sink(message)
+            return
+        self._hold(MESSAGE_OVERHEAD + message.size, message)
+
+    def put_gap(self, notice: GapNotice) -> None:
+        """Messages are missing here, as the wire says; it is raised in its place."""
+        if self._end is not None:
+            return
+        if self._sink is not None:
+            self._sink(notice)
+            return
+        self._hold(MESSAGE_OVERHEAD, notice)
+
+    def _hold(self, cost: int, item: M | GapNotice) -> None:
+        self._messages.append((cost, item))
         self.held += cost
         if self.held > self._limit:
             self._overflow()
         self._wake()
-
-    def put_gap(self, notice: GapNotice) -> None:
-        """Messages are missing here, as the wire says; it is raised in its place."""
-        if self._end is None:
-            self._messages.append((0, notice))
-            self._wake()
 
     async def put_when_room(self, message: M) -> None:
         """Wait while the inbox is full, then take the message; waiting senders go in the order of their calls.
@@ -105,15 +114,37 @@ class Inbox(LoopBound, Generic[M]):
             self._end = end or EndOfChannel("the other end closed the channel")
             self._wake()
             self._admit()
+            self._pour_end()
 
     def discard(self) -> None:
         """The reader's own side closed: drop what is held; `receive` raises ChannelClosed from now on."""
         self._messages.clear()
         self._missing_count = self._missing_size = self.held = 0
         self._end = ChannelClosed("the channel was closed by this end")
-        self.full = False
+        was_full, self.full = self.full, False
         self._wake()
         self._admit()
+        if was_full and self._on_room is not None:  # others may share the wire
+            self._on_room()
+        self._pour_end()
+
+    def pour(self, sink: Callable[[M | KernelwireError], None]) -> None:
+        """As :meth:`kernelwire.channels.Receiver.pour`; what is held goes first."""
+        self.check_loop()
+        if self._reader is not None or self._sink is not None:
+            raise ChannelBusy("another task is receiving on this channel")
+        if self._missing_count != 0:
+            sink(self._take_missing())
+        while self._messages:
+            sink(self._messages.popleft()[1])
+        self.held = 0
+        if self.full:
+            self.full = False
+            self._admit()
+            if self._on_room is not None:
+                self._on_room()
+        self._sink = sink
+        self._pour_end()
 
     def check_open(self) -> None:
         """Raises:
@@ -127,7 +158,7 @@ class Inbox(LoopBound, Generic[M]):
     async def receive(self) -> M:
         """As :meth:`kernelwire.channels.Receiver.receive`."""
         self.check_loop()
-        if self._reader is not None:
+        if self._reader is not None or self._sink is not None:
             raise ChannelBusy("another task is receiving on this channel")
         if not self._messages or self._missing_count != 0:
             await self._wait()
@@ -152,13 +183,7 @@ class Inbox(LoopBound, Generic[M]):
         self._until_yield = _FAIRNESS
         while True:
             if self._missing_count != 0:
-                notice = GapNotice(
-                    self._missing_count,
-                    self._missing_size,
-                    "the reader fell behind and the oldest were dropped",
-                )
-                self._missing_count = self._missing_size = 0
-                raise notice
+                raise self._take_missing()
             if self._messages:
                 return
             if self._end is not None:
@@ -168,6 +193,18 @@ class Inbox(LoopBound, Generic[M]):
                 await self._reader
             finally:
                 self._reader = None
+
+    def _take_missing(self) -> GapNotice:
+        notice = GapNotice(
+            self._missing_count, self._missing_size, "the reader fell behind and the oldest were dropped"
+        )
+        self._missing_count = self._missing_size = 0
+        return notice
+
+    def _pour_end(self) -> None:
+        if self._sink is not None and self._end is not None:
+            sink, self._sink = self._sink, _nowhere
+            sink(self._end.again())
 
     async def _yield(self) -> None:
         self._until_yield = _FAIRNESS
@@ -212,3 +249,7 @@ class Inbox(LoopBound, Generic[M]):
 
 def _sum(a: int | None, b: int | None) -> int | None:
     return None if a is None or b is None else a + b
+
+
+def _nowhere(_: object) -> None:
+    pass

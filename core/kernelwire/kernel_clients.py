@@ -69,7 +69,7 @@ class KernelClients:
 
     async def last_words(self) -> None:
         """Once the kernel has ended for good: until the client that stays has read what it sent last."""
-        while self._running is not None and self._running.pending:
+        while self._running is not None and self._running.pending:  # noqa: ASYNC110 - no event tells of that
             await asyncio.sleep(_LOOK)
 
     @contextmanager

@@ -22,25 +22,20 @@ class KernelSessions:
         self._gone: deque[str] = deque(maxlen=_REMEMBERED)  # what they sent last may come after the next one's first
 
     def hear(self, message: Message) -> str | None:
-        """The session of the kernel that sent a message; None if it does not tell, or if that kernel is gone."""
-        session = _kernel_session(message)
-        if session is None or session in self._gone:
+        """The session of the kernel that sent a message; None if it does not tell, or if that kernel is gone.
+
+        Some kernels repeat the session of the request instead of naming their own. A welcome is the transport's, not
+        the kernel's, and has no parent.
+        """
+        session = message.header.get("session")
+        if not session or session == message.parent_header.get("session") or message.msg_type == "iopub_welcome":
             return None
+        session = str(session)
         if session != self._now:
+            if session in self._gone:
+                return None
             gone, self._now = self._now, session
             if gone is not None:
                 self._gone.append(gone)
                 self._on_new(gone)
         return session
-
-
-def _kernel_session(message: Message) -> str | None:
-    """The session of the kernel that sent a message, if it tells.
-
-    Some kernels repeat the session of the request instead of naming their own. A welcome is the transport's, not the
-    kernel's, and has no parent.
-    """
-    session = message.header.get("session")
-    if message.msg_type == "iopub_welcome" or not session or session == message.parent_header.get("session"):
-        return None
-    return str(session)

@@ -4,12 +4,12 @@ One of those that wait leads: it drives for all of them, and hands the lead on w
 """
 
 # What the module signal wraps: its enums cost more than all else that is done here for a call.
+import _signal as signal  # type: ignore[import-not-found]
 import asyncio
 import inspect
 import os
 import select
 import selectors
-import signal
 import threading
 import weakref
 from collections import deque

@@ -1,17 +1,24 @@
 """Messages on a channel: a raw channel and a session together."""
 
 import logging
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import AbstractAsyncContextManager
 
 from kernelwire.broadcast import Broadcast, Subscription, selecting
 from kernelwire.channels import ControlChannel, Receiver, Sender, ShellChannel, StdinChannel, until_end
-from kernelwire.errors import RemoteError
+from kernelwire.errors import GapNotice, KernelwireError, RemoteError
 from kernelwire.inbox import GAP_LIMIT
 from kernelwire.messages import Message, WireMessage
 from kernelwire.session import Session
 
 _log = logging.getLogger(__name__)
+
+
+OnMessage = Callable[[Message, WireMessage], None]
+"""Takes a message, and how it came."""
+
+OnError = Callable[[KernelwireError], None]
+"""Takes a gap notice, or the error that is the end."""
 
 
 class MessageSender:
@@ -35,6 +42,10 @@ class MessageSender:
                 :meth:`kernelwire.channels.Sender.send`.
         """
         await self._channel.send(WireMessage(self._session.pack(message), peer))
+
+    def send_now(self, message: Message) -> bool:
+        """As `send`, if that needs no wait; return whether the message was taken. Raises as `send`."""
+        return self._channel.send_now(WireMessage(self._session.pack(message)))
 
 
 class MessageReceiver:
@@ -67,6 +78,34 @@ class MessageReceiver:
                 return self._session.unpack(wire.frames), wire
             except RemoteError as error:
                 _log.debug("dropped a message: %s: %s", type(error).__name__, error)
+
+    async def read_to(self, on_message: OnMessage, on_error: OnError) -> None:
+        """Hand over genuine messages, and gap notices, for as long as the channel lasts. Raises as `receive`."""
+        while True:
+            try:
+                message, wire = await self.receive_from()
+            except GapNotice as notice:
+                on_error(notice)
+                continue
+            on_message(message, wire)
+            del message, wire  # perhaps large, and the next may be long in coming
+
+    def pour(self, on_message: OnMessage, on_error: OnError) -> bool:
+        """As :meth:`kernelwire.channels.Receiver.pour`: genuine messages to one, gap notices and end to the other."""
+        session = self._session
+
+        def sink(wire: WireMessage | KernelwireError) -> None:
+            if isinstance(wire, KernelwireError):
+                on_error(wire)
+                return
+            try:
+                message = session.unpack(wire.frames)
+            except RemoteError as error:
+                _log.debug("dropped a message: %s: %s", type(error).__name__, error)
+                return
+            on_message(message, wire)
+
+        return self._source.pour(sink)
 
     def __aiter__(self) -> AsyncIterator[Message]:
         """Messages until the other end closes. Raises as `receive`."""

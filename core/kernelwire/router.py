@@ -12,23 +12,24 @@ from typing import TYPE_CHECKING, Any, Final, ParamSpec, Self
 
 from kernelwire.channels import Channel, IOPubChannel, StdinChannel
 from kernelwire.comms import COMM_TYPES, Comms
+from kernelwire.deadlines import Deadlines
 from kernelwire.ends import ClientEnd, not_opened
 from kernelwire.errors import (
     ChannelClosed,
     GapNotice,
     Incomplete,
-    InvalidMessage,
     KernelDied,
     KernelRestarted,
     KernelwireError,
     LocalError,
-    MessageTooLarge,
+    OutcomeUnknown,
 )
-from kernelwire.execution import END_OF_INPUT, Execution
+from kernelwire.execution import Execution
 from kernelwire.heartbeat import HeartbeatMonitor
 from kernelwire.kernel_sessions import KernelSessions
-from kernelwire.message_channel import MessageChannel, MessageReceiver
-from kernelwire.messages import Message
+from kernelwire.message_channel import MessageChannel, MessageReceiver, OnError, OnMessage
+from kernelwire.messages import Message, WireMessage
+from kernelwire.questions import Questions
 from kernelwire.requests import PlainRequest, Probe, Request
 from kernelwire.session import Session
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 P = ParamSpec("P")
+
 
 SILENCE: Final = 1.0
 """Seconds without anything for a request that is half done, after which the kernel is asked about it."""
@@ -81,8 +83,8 @@ class Router:
         self._requests: dict[str, Request] = {}
         self._sending: dict[str, asyncio.Timeout] = {}
         self._starting: dict[str, asyncio.Task[None]] = {}
-        self._watching: dict[str, asyncio.TimerHandle] = {}
-        self._answering: dict[str, asyncio.Task[None]] = {}
+        self._deadlines = Deadlines()
+        self._questions: Questions | None = None
         self._routes: list[asyncio.Task[None]] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._kernels = KernelSessions(self._on_new_kernel)
@@ -101,11 +103,14 @@ class Router:
         return len(self._requests)
 
     async def __aenter__(self) -> Self:
-        self._routes = [self._spawn(self._route_replies, channel) for channel in self._channels.values()]
-        if Channel.STDIN in self._end.channels:
-            self._routes.append(self._spawn(self._route_input, MessageChannel(self._end.stdin, self._session)))
+        for name, channel in self._channels.items():
+            self._route(channel, self._on_reply, functools.partial(self._on_reply_error, name))
         if Channel.IOPUB in self._end.channels:
-            self._routes.append(self._spawn(self._route_iopub, MessageReceiver(self._end.iopub, self._session)))
+            self._route(MessageReceiver(self._end.iopub, self._session), self._on_output, self._on_output_error)
+        if Channel.STDIN in self._end.channels:
+            stdin = MessageChannel(self._end.stdin, self._session)
+            self._questions = Questions(stdin, self._session, self._hear, self._spawn)
+            self._routes.append(self._spawn(self._questions.read))
         if self.monitor is not None:
             await self.monitor.__aenter__()
         return self
@@ -117,6 +122,7 @@ class Router:
         self._broken = closed = ChannelClosed("the client was closed")
         self._on_broken.set()
         self.end_requests(closed)  # other tasks may still wait for replies
+        self._deadlines.close()
         try:
             await asyncio.gather(*self._tasks, return_exceptions=True)
         finally:
@@ -138,12 +144,16 @@ class Router:
         msg_id = request.message.msg_id
         self._requests[msg_id] = request
         try:
+            sent = self._may_send_now() and channel.send_now(request.message)
+            if sent and timeout is None:  # as most are
+                return await request.reply
             async with asyncio.timeout(timeout) as limit:
-                self._sending[msg_id] = limit
-                if Channel.IOPUB in self._end.channels:
-                    # Not before there is a kernel: what is given up while there is none must not reach the next one.
-                    await self._end.iopub.ready()
-                await channel.send(request.message)
+                if not sent:
+                    self._sending[msg_id] = limit
+                    if Channel.IOPUB in self._end.channels:
+                        # Not before there is a kernel: what is given up while there is none must not reach the next.
+                        await self._end.iopub.ready()
+                    await channel.send(request.message)
                 return await request.reply
         except TimeoutError:
             if request.reply.done() and not request.reply.cancelled():  # it failed, or came in the nick of time
@@ -166,6 +176,12 @@ class Router:
         questions = self._end.stdin if execution.input_hook is not None else None
         msg_id = execution.message.msg_id
         self._requests[msg_id] = execution
+        try:
+            if questions is None and output.is_ready and channel.send_now(execution.message):
+                return
+        except LocalError as error:
+            self._end_request(execution, error)
+            return
         # A task, so that a kernel that dies meanwhile ends the wait, and a cancelled reader may read on later.
         task = self._spawn(self._send_execution, execution, channel, output, questions)
         self._starting[msg_id] = task
@@ -239,47 +255,45 @@ class Router:
         message = self._session.message(msg_type, content, buffers=buffers)
         await self._channel(Channel.SHELL).send(message)
 
-    async def _route_replies(self, channel: MessageChannel) -> None:
-        while True:
-            reply = await channel.receive()
-            request = self._hear(reply)
-            if request is not None:
-                request.on_reply(reply)
-                self._settle(request)
-            del reply, request  # as on iopub
+    def _route(self, channel: MessageReceiver, on_message: OnMessage, on_error: OnError) -> None:
+        if not channel.pour(on_message, on_error):
+            self._routes.append(self._spawn(channel.read_to, on_message, on_error))
 
-    async def _route_iopub(self, channel: MessageReceiver) -> None:
-        while True:
-            try:
-                message, wire = await channel.receive_from()
-            except GapNotice as notice:
-                for each in self._requests.values():
-                    each.on_gap(notice.again())
-                continue
-            request = self._hear(message)
-            if request is not None:
-                request.on_output(message, wire.size)
-                self._settle(request)
-            if message.msg_type in COMM_TYPES:
-                self.comms.on_message(message, wire.size)
-            del message, wire, request  # perhaps large, and the next may be long in coming
+    def _on_reply(self, reply: Message, _wire: WireMessage) -> None:
+        request = self._hear(reply)
+        if request is not None:
+            request.on_reply(reply)
+            self._settle(request)
 
-    async def _route_input(self, channel: MessageChannel) -> None:
-        while True:
-            question = await channel.receive()
-            request = self._hear(question)
-            if question.msg_type == "input_request" and isinstance(request, Execution) and request.input_hook:
-                self._stop_answering(request)  # a new question takes the place of an old one
-                self._answering[request.message.msg_id] = self._spawn(self._answer, channel, request, question)
+    def _on_output(self, message: Message, wire: WireMessage) -> None:
+        request = self._hear(message)
+        if request is not None:
+            request.on_output(message, wire.size)
+            self._settle(request)
+        if message.msg_type in COMM_TYPES:
+            self.comms.on_message(message, wire.size)
 
-    async def _answer(self, channel: MessageChannel, execution: Execution, question: Message) -> None:
-        value = await execution.answer(question)
-        try:
-            await channel.send(self._session.message("input_reply", {"value": value}, parent=question))
-        except (InvalidMessage, MessageTooLarge):
-            _log.exception("the input hook's answer cannot be sent")
-            value = END_OF_INPUT
-            await channel.send(self._session.message("input_reply", {"value": value}, parent=question))
+    def _on_reply_error(self, channel: Channel, error: KernelwireError) -> None:
+        if not isinstance(error, GapNotice):
+            self._on_end(error)
+            return
+        for request in list(self._requests.values()):
+            if request.channel is channel and not request.replied:
+                self._end_request(request, OutcomeUnknown(f"it may have run, or not: {error.reason}"))
+
+    def _on_output_error(self, error: KernelwireError) -> None:
+        if not isinstance(error, GapNotice):
+            self._on_end(error)
+            return
+        for request in self._requests.values():
+            request.on_gap(error.again())
+
+    def _on_end(self, error: KernelwireError) -> None:
+        """A channel ended for good: no reply will come to anything that is asked from now on."""
+        if self._broken is None:
+            self._broken = error
+            self._on_broken.set()
+            self._spawn(self._wind_up, error)
 
     def _hear(self, message: Message) -> Request | None:
         """Note a sign of life; return the request that a message belongs to."""
@@ -295,7 +309,7 @@ class Router:
             self._end_request(request, KernelRestarted("another kernel has taken the place of the one at work on it"))
 
     def _settle(self, request: Request) -> None:
-        self._stop_watching(request)
+        self._deadlines.drop(request.message.msg_id)
         if request.done:
             self._forget(request)
         elif request.fate is not None:
@@ -309,10 +323,9 @@ class Router:
                 self._watch(request, SILENCE, functools.partial(self._probe, request))
 
     def _watch(self, request: Request, silence: float, then: Callable[[], None]) -> None:
-        self._watching[request.message.msg_id] = asyncio.get_running_loop().call_later(silence, then)
+        self._deadlines.set(request.message.msg_id, silence, then)
 
     def _probe(self, suspect: Request) -> None:
-        del self._watching[suspect.message.msg_id]
         message = self._session.message("kernel_info_request")
         probe = Probe(message, suspect.channel, [suspect], self._end_request)
         self._requests[message.msg_id] = probe
@@ -332,20 +345,12 @@ class Router:
         for starting in self._starting.values():
             starting.cancel()  # or the next kernel would run what this one is said to have died over
 
-    def _stop_answering(self, request: Request) -> None:
-        answering = self._answering.pop(request.message.msg_id, None)
-        if answering is not None:
-            answering.cancel()
-
-    def _stop_watching(self, request: Request) -> None:
-        watching = self._watching.pop(request.message.msg_id, None)
-        if watching is not None:
-            watching.cancel()
-
     def _forget(self, request: Request) -> None:
-        self._requests.pop(request.message.msg_id, None)
-        self._stop_answering(request)  # nobody waits for it any more; the next question is another's
-        self._stop_watching(request)
+        msg_id = request.message.msg_id
+        self._requests.pop(msg_id, None)
+        self._deadlines.drop(msg_id)
+        if self._questions is not None:
+            self._questions.stop(request)  # nobody waits for it any more; the next question is another's
 
     def _on_heartbeat(self, beating: bool, since: float) -> None:
         now = asyncio.get_running_loop().time()
@@ -358,7 +363,8 @@ class Router:
 
     async def _wind_up(self, error: KernelwireError) -> None:
         # What the other channels hold came before the end: replies, and output of what ran.
-        await asyncio.wait(self._routes, timeout=WIND_UP)
+        if self._routes:
+            await asyncio.wait(self._routes, timeout=WIND_UP)
         self.end_requests(error)
 
     def _channel(self, name: Channel) -> MessageChannel:
@@ -366,6 +372,9 @@ class Router:
             return self._channels[name]
         except KeyError:
             raise not_opened(name) from None
+
+    def _may_send_now(self) -> bool:
+        return Channel.IOPUB not in self._end.channels or self._end.iopub.is_ready
 
     def _check_connected(self) -> None:
         if self._broken is not None:
@@ -377,11 +386,7 @@ class Router:
                 # Made here: a task that is cancelled before its first step never comes to this.
                 await work(*args, **kwargs)
             except KernelwireError as error:
-                # A channel ended for good: no reply will come to anything that is asked from now on.
-                if self._broken is None:
-                    self._broken = error
-                    self._on_broken.set()
-                    self._spawn(self._wind_up, error)
+                self._on_end(error)
 
         task = asyncio.create_task(run(), name="kernelwire client")
         self._tasks.add(task)

@@ -1,4 +1,4 @@
-"""What is measured of each client in a process of its own, its start and memory; and how soon a real kernel is ready."""
+"""What is measured of each client in a process of its own: how it starts, what it weighs; and a real kernel's start."""
 
 import asyncio
 import json
@@ -98,7 +98,7 @@ def _raw(transport: str) -> float:
         ) as kernel:
             try:
                 client = Raw()
-                client.open(cast(Info, info))
+                client.open(cast("Info", info))
                 seconds = time.perf_counter() - start
                 client.close()
             finally:

@@ -49,17 +49,16 @@ def run(*arguments: str, cwd: Path) -> str:
 
 
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("transport", ["tcp", "ipc"])
-def test_every_row(transport: str, tmp_path: Path) -> None:
-    rows: list[dict[str, Any]] = json.loads(run("--json", "--transport", transport, cwd=tmp_path))
+def test_every_row(tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = json.loads(run("--json", "--transport", "tcp", cwd=tmp_path))
     assert {row["measure"]: set(row["medians"]) for row in rows} == ROWS
     for row in rows:
-        assert row["transport"] == transport
+        assert row["transport"] == "tcp"
         assert row["measure"] in MAY_BE_ANYTHING or all(value > 0 for value in row["medians"].values())
         for verdict in row["verdicts"]:
             assert verdict["ours"] in row["medians"]
             assert isinstance(verdict["met"], bool)
-    assert sum(len(row["verdicts"]) for row in rows) == 29
+    assert sum(len(row["verdicts"]) for row in rows) == 25
     assert not [child for child in psutil.Process().children() if "_free_kernel.py" in " ".join(child.cmdline())]
     assert not list(tmp_path.iterdir())
 

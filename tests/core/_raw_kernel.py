@@ -56,4 +56,4 @@ async def settle(turns: int = 20) -> None:
 
 
 def nothing_is_left_of_requests(client: KernelClient) -> bool:
-    return not (client.pending or client._router._sending or client._router._starting or client._router._watching)
+    return not (client.pending or client._router._sending or client._router._starting or client._router._deadlines)

@@ -864,7 +864,7 @@ async def test_connect_says_what_is_wrong(
 
 @pytest.fixture(params=["inprocess", "tcp"])
 async def on_a_wire(request: pytest.FixtureRequest) -> AsyncIterator[ConnectionInfo]:
-    """A scripted kernel. The in-process backend opens all channels, whichever it is asked for; the other one does not."""
+    """A scripted kernel. The in-process backend opens all channels, whichever it is asked for; the other does not."""
     backend = registry.load(request.param)
     info = backend.prepare(ConnectionInfo(transport=request.param, key=KEY))
     async with await backend.serve(info) as end, ScriptedKernel(end, Session.of(info)):

@@ -329,6 +329,76 @@ async def test_the_newest_is_kept_however_large() -> None:
     assert await drain(inbox) == [-1, 2]
 
 
+# Gaps that the wire tells of
+
+
+def gap(count: int | None, size: int | None = None) -> GapNotice:
+    return GapNotice(count, size, "the wire says so")
+
+
+async def test_a_gap_is_raised_in_its_place_and_again_for_nobody() -> None:
+    inbox = Mail()
+    inbox.put(message(1))
+    notice = gap(3, 30)
+    inbox.put_gap(notice)
+    inbox.put(message(2))
+    assert number(await inbox.receive()) == 1
+    with pytest.raises(GapNotice, match="the wire says so") as caught:
+        await inbox.receive()
+    assert (caught.value.count, caught.value.size) == (3, 30)
+    assert caught.value is not notice  # one instance would gather tracebacks
+    assert number(await inbox.receive()) == 2
+    assert inbox.held == 0
+
+
+async def test_a_gap_wakes_a_waiting_reader() -> None:
+    inbox = Mail()
+    reader = asyncio.create_task(inbox.receive())
+    await settle()
+    inbox.put_gap(gap(None))
+    with pytest.raises(GapNotice):
+        await reader
+
+
+@pytest.mark.parametrize("drops", [False, True])
+async def test_gaps_that_nobody_reads_are_bounded_too(drops: bool) -> None:
+    inbox = Mail(limit=10 * MESSAGE_OVERHEAD, drops=drops)
+    for _ in range(11):
+        inbox.put_gap(gap(1, 5))
+    if not drops:
+        assert inbox.full
+        return
+    assert inbox.held == 10 * MESSAGE_OVERHEAD
+    inbox.close()
+    assert await drain(inbox) == [-1] * 11
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "told"), [(4, 40, (6, 40 + 2 * SIZE)), (4, None, (6, None)), (None, None, (None, None))]
+)
+async def test_a_gap_that_goes_with_messages_around_it_becomes_one_with_theirs(
+    count: int | None, size: int | None, told: tuple[int | None, int | None]
+) -> None:
+    inbox = Mail(limit=2 * COST, drops=True)
+    inbox.put(message(1))
+    inbox.put_gap(gap(count, size))
+    for i in range(2, 5):
+        inbox.put(message(i))
+    with pytest.raises(GapNotice) as caught:
+        await inbox.receive()
+    assert (caught.value.count, caught.value.size) == told
+    assert [number(await inbox.receive()) for _ in range(2)] == [3, 4]
+
+
+@pytest.mark.parametrize("end", ["close", "discard"])
+async def test_after_the_end_a_gap_is_no_news(end: str) -> None:
+    inbox = Mail()
+    getattr(inbox, end)()
+    inbox.put_gap(gap(1))
+    with pytest.raises(EndOfChannel if end == "close" else ChannelClosed):
+        await inbox.receive()
+
+
 # A bound that makes senders wait
 
 
@@ -432,6 +502,19 @@ async def test_cancelled_senders_among_others_lose_and_repeat_nothing() -> None:
     assert found == [i for i, sender in enumerate(senders) if not sender.cancelled()], f"seed {seed}"
 
 
+async def test_discarding_what_filled_it_makes_room_on_a_wire_that_others_share() -> None:
+    room: list[int] = []
+    inbox = Mail(limit=COST, on_room=lambda: room.append(inbox.held))
+    inbox.discard()
+    assert not room
+    other = Mail(limit=COST, on_room=lambda: room.append(other.held))
+    for i in range(2):
+        other.put(message(i))
+    other.discard()
+    other.discard()
+    assert room == [0]
+
+
 @pytest.mark.parametrize("end", ["close", "discard"])
 async def test_the_end_wakes_waiting_senders(end: str) -> None:
     inbox = await _full()
@@ -512,8 +595,8 @@ class AgainstAModel(RuleBasedStateMachine):
         super().__init__()
         self.runner = asyncio.Runner()
         self.counter = 0
-        self.held: deque[tuple[int, int]] = deque()  # number, size
-        self.missing = [0, 0]
+        self.held: deque[tuple[int, int] | GapNotice] = deque()  # number, size
+        self.missing: tuple[int | None, int | None] = (0, 0)
         self.full = False
         self.rooms = self.rooms_expected = 0
         self.end: type[KernelwireError] | None = None
@@ -534,32 +617,37 @@ class AgainstAModel(RuleBasedStateMachine):
 
     @property
     def cost(self) -> int:
-        return sum(MESSAGE_OVERHEAD + size for _, size in self.held)
+        return sum(MESSAGE_OVERHEAD + (0 if isinstance(each, GapNotice) else each[1]) for each in self.held)
 
     def next_message(self, size: int) -> WireMessage:
         self.counter += 1
         return message(self.counter, size)
 
     def hold(self, number: int, size: int) -> None:
-        self.held.append((number, size))
+        self.hold_this((number, size))
+
+    def hold_this(self, item: tuple[int, int] | GapNotice) -> None:
+        self.held.append(item)
         if self.cost > self.limit:
             self.full = not self.drops
             while self.drops and self.cost > self.limit and len(self.held) > 1:
-                self.missing[0] += 1
-                self.missing[1] += self.held.popleft()[1]
+                oldest = self.held.popleft()
+                more = (oldest.count, oldest.size) if isinstance(oldest, GapNotice) else (1, oldest[1])
+                count, size = (None if a is None or b is None else a + b for a, b in zip(self.missing, more, strict=True))
+                self.missing = (count, size)
 
     def take(self) -> object:
         """What a receive must bring now; None if it must wait."""
-        if self.missing[0]:
-            missing, self.missing = tuple(self.missing), [0, 0]
+        if self.missing[0] != 0:
+            missing, self.missing = self.missing, (0, 0)
             return missing
         if not self.held:
             return self.end
-        number, _ = self.held.popleft()
+        item = self.held.popleft()
         if self.full and self.cost <= self.limit // 2:
             self.full = False
             self.rooms_expected += 1
-        return number
+        return (item.count, item.size) if isinstance(item, GapNotice) else item[0]
 
     def settled(self) -> None:
         """Run everything, do the same in the model, compare."""
@@ -591,6 +679,14 @@ class AgainstAModel(RuleBasedStateMachine):
         self.inbox.put(sent)
         if not self.end:
             self.hold(number(sent), size)
+        self.settled()
+
+    @rule(count=st.none() | st.integers(1, 9), size=st.none() | st.integers(0, 9))
+    def put_gap(self, count: int | None, size: int | None) -> None:
+        notice = gap(count, size)
+        self.inbox.put_gap(notice)
+        if not self.end:
+            self.hold_this(notice)
         self.settled()
 
     @rule(size=st.integers(0, 2 * SIZE))
@@ -645,7 +741,8 @@ class AgainstAModel(RuleBasedStateMachine):
     def discard(self) -> None:
         self.inbox.discard()
         self.held.clear()
-        self.missing, self.full, self.end = [0, 0], False, ChannelClosed
+        self.rooms_expected += self.full
+        self.missing, self.full, self.end = (0, 0), False, ChannelClosed
         self.settled()
 
     @invariant()

@@ -11,11 +11,11 @@ from kernelwire.channels import Channel
 from kernelwire.errors import GapNotice
 from kernelwire.link.envelope import LANE_OF
 from kernelwire.link.log import ENTRY_OVERHEAD
-from kernelwire.link.records import Lane
 from kernelwire.messages import WireMessage
 from simulation._scale import Scale
 
 if TYPE_CHECKING:
+    from simulation._desk import Spell
     from simulation._process import Process
 
 Expected = deque[tuple[Channel, WireMessage]]
@@ -23,6 +23,10 @@ Expected = deque[tuple[Channel, WireMessage]]
 
 PIN: Final = b'"idle"'
 """What makes a message one that stays in the log."""
+
+
+ENVELOPE: Final = 64
+"""Bytes that a message takes on a lane beside its frames, at the most."""
 
 
 class Broken(AssertionError):
@@ -52,33 +56,34 @@ class Published:
 
     Attributes:
         messages: by number.
+        held: bytes that the log should hold.
     """
 
     def __init__(self, scale: Scale) -> None:
         self.messages: list[WireMessage] = []
         self._before = [0]
         self._limit, self._pinned_limit = scale.log, min(scale.pinned, scale.log // 2)
-        self._held = self._pinned = 0
+        self.held = self._pinned = 0
         self._bulk: deque[tuple[int, int]] = deque()
         self._pins: deque[tuple[int, int]] = deque()
 
     def add(self, message: WireMessage, size: int) -> None:
         """A message has been published, which takes `size` bytes in the log. What the log may drop for it, goes."""
         self._bulk.append((len(self.messages), size + ENTRY_OVERHEAD))
-        self._held += size + ENTRY_OVERHEAD
+        self.held += size + ENTRY_OVERHEAD
         self.messages.append(message)
         self._before.append(self._before[-1] + message.size)
-        while self._held > self._limit and len(self._bulk) > 1:
+        while self.held > self._limit and len(self._bulk) > 1:
             number, cost = self._bulk.popleft()
             if PIN not in self.messages[number].frames[2]:
-                self._held -= cost
+                self.held -= cost
                 continue
             self._pins.append((number, cost))
             self._pinned += cost
             while self._pinned > self._pinned_limit:
                 _, cost = self._pins.popleft()
                 self._pinned -= cost
-                self._held -= cost
+                self.held -= cost
 
     def size(self, first: int, end: int) -> int:
         """Bytes of some of them."""
@@ -98,6 +103,7 @@ class Session:
         owner: the client.
         record: what the host publishes.
         cursor: where it begins.
+        spell: what came from it since the host had no room.
         asked: whether the client asked for that.
 
     Attributes:
@@ -105,17 +111,17 @@ class Session:
         incoming: what the client has sent; None before it knows of this session.
         ended: why it is over; empty while it is not. Without a reason nobody may give it up.
         away_since: since when the host knows of no connection.
-        spell: bytes that came at the host on C and D since it had no room.
+        numbers: of the last messages to this client alone, on C and D.
     """
 
-    def __init__(self, owner: "Process", record: Published, cursor: int, *, asked: bool) -> None:
+    def __init__(self, owner: "Process", record: Published, cursor: int, spell: "Spell", *, asked: bool) -> None:
         self.owner = owner
         self.record = record
         self.next = cursor
         self.incoming: tuple[Expected, Expected] | None = None
         self.ended = ""
         self.away_since: float | None = None
-        self.spell = [0, 0]
+        self.spell = spell
         self.numbers = [0, 0]
         self._began = cursor if asked else -1
         self._replies: deque[tuple[int, WireMessage]] = deque()
@@ -154,6 +160,12 @@ class Session:
         self.owner.ran.add(bytes(content.frames[1]))
 
     @property
+    def waiting(self) -> int:
+        """Bytes at the most that can wait for this client alone."""
+        messages = [each for _, each in (*self._replies, *self._controls)]
+        return sum(each.size + ENVELOPE + ENTRY_OVERHEAD for each in messages)
+
+    @property
     def missing(self) -> str:
         """What has not arrived, if there is anything."""
         if self._replies:
@@ -180,7 +192,9 @@ class Session:
             raise _wrong(Channel.SHELL, (Channel.SHELL, self._replies[0][1]) if self._replies else None, content)
         place, _ = self._replies.popleft()
         if self.next != place:
-            raise Broken("reordered", f"reply {name(content)} came before iopub message {self.next}, its place is {place}")
+            raise Broken(
+                "reordered", f"reply {name(content)} came before iopub message {self.next}, its place is {place}"
+            )
 
     def _on_gap(self, channel: Channel, gap: GapNotice) -> None:
         if channel is not Channel.IOPUB:
@@ -197,11 +211,6 @@ class Session:
         if gap.size != self.record.size(self.next, end) and not (gap.size is None and self.next == self._began):
             raise Broken("gap", f"of {gap.size} bytes instead of {self.record.size(self.next, end)}")
         self.next = end
-
-
-def lane_name(lane: int) -> str:
-    """For people."""
-    return Lane(lane).name
 
 
 def _wrong(channel: Channel, expected: tuple[Channel, WireMessage] | None, got: WireMessage) -> Broken:

@@ -1,7 +1,6 @@
-"""A host process: its end of the link, the shell around it, and a kernel that takes its time."""
+"""A host process: its end of the link, and the shell around it. It looks at all that the link does."""
 
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Final
 
 from kernelwire.channels import Channel
@@ -12,16 +11,16 @@ from kernelwire.link.log import ENTRY_OVERHEAD, Log
 from kernelwire.link.peer import Event
 from kernelwire.link.records import Beat, Beaten, Bye, Lane, Ready, Reason
 from kernelwire.messages import WireMessage
-from simulation._checker import PIN, Broken, Published, Session, message, name
+from simulation._checker import ENVELOPE, PIN, Broken, Published, Session, message, name
+from simulation._desk import Spell
+from simulation._frames import check_bounds, next_frame
+from simulation._kernel import Asked, Kernel
 from simulation._pipe import Wire
-from simulation._process import BODIES, ENVELOPE, GREETING_TIME, Process, check_bounds, next_frame
-from simulation._stage import Stage
+from simulation._process import GREETING_TIME
+from simulation._stage import LANES, Stage
 
 AWAY: Final = 24 * 3600.0
 """Seconds that a client may be away."""
-
-Job = Iterator[None]
-"""What the kernel makes of a request, one step after the other."""
 
 
 class Host:
@@ -31,17 +30,16 @@ class Host:
         stage: what all share.
         epoch: its own.
         members_limit: clients at a time.
-        output: bodies of what a request publishes.
+        output: sizes of what a request publishes.
 
     Attributes:
         sessions: with whom it has one, by identity.
         record: what it has published.
+        kernel: what it is host to.
         appetite: how probable it is that the kernel does something when it is its turn.
     """
 
-    def __init__(
-        self, stage: Stage, *, epoch: int, members_limit: int, output: Callable[[], list[int]]
-    ) -> None:
+    def __init__(self, stage: Stage, *, epoch: int, members_limit: int, output: Callable[[], list[int]]) -> None:
         self.link = HostLink(
             max_message_bytes=stage.scale.message,
             log=Log(stage.scale.log),
@@ -53,11 +51,8 @@ class Host:
         self.appetite = 1.0
         self._stage = stage
         self._members_limit = members_limit
-        self._output = output
+        self.kernel = Kernel(stage, self, output)
         self._lines: dict[bytes, Wire] = {}
-        self._desks: tuple[deque[tuple[Member, Session, WireMessage, Channel]], ...] = (deque(), deque())
-        self._jobs: list[Job | None] = [None, None]
-        self._unread = [0, 0]
         self._has_room = [True, True]
 
     # What its shell does: each returns whether there was anything to do.
@@ -91,7 +86,9 @@ class Host:
             self._greet(wire, wire.open(1, frame))
         else:
             assert wire.session is not None
-            self._on_events(wire, wire.member, wire.session, wire.member.peer.receive(wire.open(1, frame), self._stage.now))
+            self._on_events(
+                wire, wire.member, wire.session, wire.member.peer.receive(wire.open(1, frame), self._stage.now)
+            )
         return True
 
     def look_at_clock(self, wire: Wire) -> bool:
@@ -166,23 +163,11 @@ class Host:
     # What its kernel does.
 
     def work(self, lane: Lane) -> bool:
-        """One step of what was asked last on C, where requests to control are answered, or on D."""
-        job = self._jobs[lane]
-        if job is None:
-            if not self._desks[lane]:
-                return False
-            member, session, request, channel = self._desks[lane].popleft()
-            self._unread[lane] -= request.size
+        """Let the kernel do a step."""
+        moved = self.kernel.work(lane)
+        if not self._has_room[lane]:
             self._look_for_room()
-            job = self._jobs[lane] = self._run(member, session, channel)
-        if next(job, self) is self:
-            self._jobs[lane] = None
-        return True
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether its kernel has nothing to do."""
-        return not any(self._desks) and not any(self._jobs)
+        return moved
 
     def publish(self, body: bytes) -> None:
         """Put a message into the log."""
@@ -191,48 +176,23 @@ class Host:
         size = pack(Channel.IOPUB, content).size
         self.record.add(content, size)
         self._stage.largest = max(self._stage.largest, size)
-        if self.link.log.held > self._stage.scale.log + self._stage.largest + ENTRY_OVERHEAD:
-            raise Broken("bound", f"the log holds {self.link.log.held} bytes")
+        held = self.link.log.held
+        if held != self.record.held or held > self._stage.scale.log + self._stage.largest + ENTRY_OVERHEAD:
+            raise Broken("bound", f"the log holds {held} bytes, and should hold {self.record.held}")
         if self._stage.history is not None:
             self._stage.note(f"the host publishes {name(content)}, {len(body)} bytes{', pinned' * (PIN in body)}")
 
-    def _run(self, member: Member, session: Session, channel: Channel) -> Job:
-        if channel is not Channel.SHELL:
-            self._answer(member, session, channel, 10)
-            return
-        self.publish(b"busy")
-        yield
-        sizes = self._output()
-        for size in sizes:
-            self.publish(BODIES[size % 255 : size % 255 + size])
-            yield
-        if len(sizes) == 2:
-            self._answer(member, session, Channel.STDIN, 5)
-            yield
-        if len(sizes) != 3:
-            self._answer(member, session, Channel.SHELL, sum(sizes) % 50)
-            yield
-        self.publish(PIN)
-        if len(sizes) == 3:
-            self._answer(member, session, Channel.SHELL, sum(sizes) % 50)
-
-    def _answer(self, member: Member, session: Session, channel: Channel, size: int) -> None:
-        stage = self._stage
+    def answer(self, asked: Asked, channel: Channel, body: bytes) -> None:
+        """Send something to one client, if it is still there."""
+        stage, (member, session, _) = self._stage, asked
         if self.link.members.get(member.identity) is not member:
             return
         if member.held > stage.scale.replies:
-            stage.note(f"so much waits for {session.owner.name} that the host gives it up")
-            line = self._lines.get(member.identity)
-            self.link.forget(member)
-            self._end(member.identity, "too much waited")
-            if line is not None:
-                member.peer.say(Bye(Reason.OVERFLOW))
-                self.write(line)
-                self.hang_up(line, told=True, whole=True)
+            self._give_up(member, session)
             return
         lane = LANE_OF[channel]
         session.numbers[lane] += 1
-        content = message(f"to-{session.owner.name}.{lane.name}", session.numbers[lane], BODIES[size : 2 * size])
+        content = message(f"to-{session.owner.name}.{lane.name}", session.numbers[lane], body)
         stage.largest = max(stage.largest, content.size + ENVELOPE)
         session.expect(channel, content)
         member.send(channel, content)
@@ -240,6 +200,17 @@ class Host:
             raise Broken("bound", f"{member.held} bytes wait for {session.owner.name}")
         if stage.history is not None:
             stage.note(f"the host sends {name(content)} on {channel}")
+
+    def _give_up(self, member: Member, session: Session) -> None:
+        if session.waiting <= self._stage.scale.replies:
+            raise Broken("bound", f"{session.owner.name} is given up for {session.waiting} bytes that wait for it")
+        line = self._lines.get(member.identity)
+        self.link.forget(member)
+        self._end(member.identity, "too much waited")
+        if line is not None:
+            member.peer.say(Bye(Reason.OVERFLOW))
+            self.write(line)
+            self.hang_up(line, told=True, whole=True)
 
     def _greet(self, wire: Wire, frame: bytes) -> None:
         process, known = wire.process, self.sessions.get(wire.process.identity)
@@ -267,7 +238,9 @@ class Host:
             asked = process.cursor is not None and process.session is None
             end = len(self.record.messages)
             start = min(process.cursor, end) if asked and process.cursor is not None else end
-            self.sessions[process.identity] = Session(process, self.record, start, asked=asked)
+            self.sessions[process.identity] = Session(
+                process, self.record, start, Spell(self._stage, "the host"), asked=asked
+            )
         session = self.sessions.get(process.identity)
         if session is None:
             raise Broken("mixed up", f"{process.name} resumes what the host does not know")
@@ -279,7 +252,7 @@ class Host:
         wire.down.put(wire.seal(1, admission.answer))
         admission.member.peer.say(Ready())
         process.greeted = max(process.greeted, wire.number)
-        for lane in Lane:
+        for lane in LANES:
             self._tell_of_room(process.identity, lane)
         self.check()
 
@@ -289,18 +262,19 @@ class Host:
             raise Broken("refused", f"{process.name} may not come back")
         if known is not None and known.owner is process:
             self._stage.seen["a hello that was held up"] += 1
-        if known is None:
-            if len(self.sessions) < self._members_limit or any(
-                session.away_since is not None for session in self.sessions.values()
-            ):
-                raise Broken("refused", f"{process.name} may not come, though there is room")
+        if known is None and (len(self.sessions) < self._members_limit or self._longest_away is not None):
+            raise Broken("refused", f"{process.name} may not come, though there is room")
         wire.down.put(wire.seal(1, admission.answer))
         self.hang_up(wire, told=True, whole=True)
 
+    @property
+    def _longest_away(self) -> float | None:
+        times = (session.away_since for session in self.sessions.values())
+        return min((since for since in times if since is not None), default=None)
+
     def _crowd_out(self, identity: bytes) -> None:
-        session = self.sessions[identity]
-        longest = min((each.away_since for each in self.sessions.values() if each.away_since is not None), default=None)
-        if len(self.sessions) < self._members_limit or session.away_since is None or session.away_since != longest:
+        since = self.sessions[identity].away_since
+        if len(self.sessions) < self._members_limit or since is None or since != self._longest_away:
             raise Broken("members", f"{identity!r} had to go for another")
         self._end(identity, "crowded out")
 
@@ -318,7 +292,7 @@ class Host:
                         stage.note(f"the host runs {name(content)} of {session.owner.name}")
                     session.arrive(channel, content)
                     stage.delivered += 1
-                    self._put(member, session, content, channel)
+                    self._put(Asked(member, session, channel), content)
                 case Beat(number):
                     member.peer.say(Beaten(number))
                 case Bye():
@@ -331,19 +305,16 @@ class Host:
                     raise Broken("mixed up", f"a client sent {event}")
         self._look_for_room()
 
-    def _put(self, member: Member, session: Session, content: WireMessage, channel: Channel) -> None:
-        lane = LANE_OF[channel]
-        self._desks[lane].append((member, session, content, channel))
-        self._unread[lane] += content.size
-        if not member.peer.into[lane].room:
+    def _put(self, asked: Asked, content: WireMessage) -> None:
+        lane = LANE_OF[asked.channel]
+        self.kernel.put(asked, content)
+        if not asked.member.peer.into[lane].room:
             self._stage.seen["no room at the host"] += 1
-            session.spell[lane] += content.size
-            if session.spell[lane] > self._stage.scale.window[lane] + self._stage.largest:
-                raise Broken("bound", f"{session.spell[lane]} bytes came to the host, which has no room for more")
+            asked.session.spell.add(lane, content.size)
 
     def _look_for_room(self) -> None:
-        for lane in Lane:
-            has_room = self._unread[lane] < self._stage.scale.desk
+        for lane in LANES:
+            has_room = self.kernel.has_room(lane)
             if has_room is not self._has_room[lane]:
                 self._has_room[lane] = has_room
                 for identity in self.sessions:
@@ -352,4 +323,4 @@ class Host:
     def _tell_of_room(self, identity: bytes, lane: Lane) -> None:
         self.link.members[identity].peer.into[lane].room = self._has_room[lane]
         if self._has_room[lane]:
-            self.sessions[identity].spell[lane] = 0
+            self.sessions[identity].spell.end(lane)

@@ -188,6 +188,11 @@ def _(lane: OutLane) -> bool:
 MUTANTS["news of little weight is never told"] = [(peer_module, "STATUS_AFTER", 1e9)]
 
 
+@bug("what was sent still counts as waiting", Queue, "pull")
+def _(queue: Queue) -> Payload | None:
+    return queue._payloads.popleft() if queue._payloads else None
+
+
 # Order.
 
 

@@ -123,15 +123,3 @@ class Wire:
         """What an end has got."""
         seal = self.seals[end]
         return data if seal is None else seal.open(data)
-
-
-def lane_bytes(plaintext: bytes) -> tuple[int, int]:
-    """Bytes of messages in a frame, on lanes C and D, counted without the link's own code."""
-    sizes = [0, 0]
-    at, end = 0, len(plaintext)
-    while at < end:
-        size = int.from_bytes(plaintext[at + 1 : at + 4], "big")
-        if plaintext[at] == 1:
-            sizes[plaintext[at + 4] & 1] += size - 9
-        at += 4 + size
-    return sizes[0], sizes[1]

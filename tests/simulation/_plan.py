@@ -74,7 +74,7 @@ def draw(rng: random.Random) -> Plan:
         idle=rng.choice((0.1, 0.3, 0.6)),
         pace=pace,
         told=0.7 if is_slow else 0.97,
-        requests=rng.randrange(24, 34) // clients,
+        requests=rng.randrange(20, 30) // clients,
         outputs=rng.choice(((0, 1, 2, 3), (1, 2), (2, 3, 6), (5,))),
         large=rng.choice((0.0, 0.02, 0.2)),
         faults=(tuple(chosen), tuple(_RARE.get(name, 1.0) for name in chosen)),

@@ -1,29 +1,24 @@
-"""A client process: its end of the link, the shell around it, and an application that sends, and reads when it likes."""
+"""A client process: its end of the link, the shell around it, and an application that reads when it likes."""
 
 from collections import deque
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from kernelwire.channels import Channel
 from kernelwire.errors import GapNotice, LinkViolation
 from kernelwire.link.client import ClientLink, Joined
 from kernelwire.link.envelope import CHANNELS, LANE_OF, Item
-from kernelwire.link.peer import Peer
 from kernelwire.link.records import Beat, Beaten, Bye, Lane, Reason
 from kernelwire.link.resume import Outcome
 from kernelwire.messages import WireMessage
-from simulation._checker import Broken, Expected, Session, message, name
-from simulation._pipe import Wire, lane_bytes
-from simulation._stage import Stage
+from simulation._checker import ENVELOPE, Broken, Expected, Session, message, name
+from simulation._desk import Desk, Spell
+from simulation._frames import next_frame
+from simulation._pipe import Wire
+from simulation._stage import BODIES, LANES, Stage
 
 GREETING_TIME: Final = 15.0
 """Seconds that a handshake and a greeting may take, at either end."""
-
-BODIES: Final = bytes(range(1, 256)) * 1200
-"""All bodies are a piece of it; no frame's length divides its period, so that a shift does not go unnoticed."""
-
-
-ENVELOPE: Final = 64
-"""Bytes that a message takes beside its frames, at the most."""
 
 
 class Request(NamedTuple):
@@ -75,9 +70,7 @@ class Process:
         self.requests = deque(requests)
         self.cursor = cursor
         self.intruder = intruder
-        self.link = ClientLink(
-            identity, max_message_bytes=stage.scale.message, cursor=cursor, resume_secret=secret
-        )
+        self.link = ClientLink(identity, max_message_bytes=stage.scale.message, cursor=cursor, resume_secret=secret)
         self.wire: Wire | None = None
         self.session: Session | None = None
         self.ran: set[bytes] = set()
@@ -91,9 +84,8 @@ class Process:
         self._stage = stage
         self._outgoing: tuple[Expected, Expected] = (deque(), deque())
         self._numbers = [0, 0]
-        self._desk: deque[tuple[int, int]] = deque()
-        self._unread = [0, 0]
-        self._spell = [0, 0]
+        self._desk = Desk[None](stage)
+        self._spell = Spell(stage, name)
         self._unknown: set[Channel] = set()
         self._beats = self._beaten = 0
 
@@ -113,8 +105,9 @@ class Process:
         if stage.history is not None:
             stage.note(f"{self.name} dials: connection {wire.number}")
         if stage.sealed:
-            wire.shakes[0], wire.shakes[1] = stage.initiator(), stage.responder()
-            wire.up.put(wire.shakes[0].write())
+            shake = stage.initiator()
+            wire.shakes[:] = shake, stage.responder()
+            wire.up.put(shake.write())
         else:
             self.link.open(stage.now)
         return True
@@ -218,12 +211,12 @@ class Process:
         return True
 
     def take(self) -> bool:
-        """Read what lies on the desk."""
+        """Read some of what lies there."""
         if not self._desk:
             return False
-        for _ in range(min(len(self._desk), 8)):
-            lane, size = self._desk.popleft()
-            self._unread[lane] -= size
+        for lane in LANES:
+            for _ in range(8):
+                self._desk.take(lane)
         self._look_for_room()
         return True
 
@@ -252,7 +245,7 @@ class Process:
     def _said_goodbye(self) -> bool:
         return any(isinstance(each, Bye) for each in self.link.peer._controls)
 
-    def _on_events(self, wire: Wire, events: list[object]) -> None:
+    def _on_events(self, wire: Wire, events: Sequence[object]) -> None:
         for event in events:
             match event:
                 case Item(channel, content):
@@ -286,14 +279,11 @@ class Process:
             stage.seen["gap"] += 1
             return
         stage.delivered += 1
-        lane, size = LANE_OF[channel], content.size
-        self._desk.append((lane, size))
-        self._unread[lane] += size
+        lane = LANE_OF[channel]
+        self._desk.put(lane, content.size, None)
         if not self.link.peer.into[lane].room:
             stage.seen["no room at a client"] += 1
-            self._spell[lane] += size
-            if self._spell[lane] > stage.scale.window[lane] + stage.largest:
-                raise Broken("bound", f"{self._spell[lane]} bytes came to {self.name}, which has no room for more")
+            self._spell.add(lane, content.size)
 
     def _on_joined(self, wire: Wire, joined: Joined) -> None:
         session = wire.session
@@ -336,32 +326,7 @@ class Process:
             raise Broken("violation", f"{self.name} is told goodbye for {Reason(reason).name}")
 
     def _look_for_room(self) -> None:
-        for lane in Lane:
-            has_room = self._unread[lane] < self._stage.scale.desk
-            self.link.peer.into[lane].room = has_room
+        for lane in LANES:
+            has_room = self.link.peer.into[lane].room = self._desk.has_room(lane)
             if has_room:
-                self._spell[lane] = 0
-
-
-def next_frame(machine: ClientLink | Peer, peer: Peer, stage: Stage) -> tuple[bytes, tuple[int, int]]:
-    """What a machine has to send, its bytes of messages on C and D, and whether all is by the rules."""
-    plaintext = machine.next_frame(stage.now)
-    if not plaintext:
-        if machine.has_frame(stage.now):
-            raise Broken("idle", "a machine says that it has a frame, and has none")
-        return b"", (0, 0)
-    check_bounds(peer, stage)
-    sizes = lane_bytes(plaintext)
-    if sizes[Lane.D] and peer.out[Lane.C].has_more:
-        raise Broken("priority", "lane D is served while something waits on lane C")
-    return plaintext, sizes
-
-
-def check_bounds(peer: Peer, stage: Stage) -> None:
-    """What an end may keep of messages on their way."""
-    for out in peer.out:
-        if out.kept > stage.scale.kept + stage.largest:
-            raise Broken("bound", f"{out.kept} bytes are kept on lane {out.number.name}")
-    for into in peer.into:
-        if into.position.offset > stage.largest:
-            raise Broken("bound", f"{into.position.offset} bytes of one message have come")
+                self._spell.end(lane)

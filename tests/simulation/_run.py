@@ -82,7 +82,7 @@ def attempt(seeds: Iterable[int]) -> Tally:
         tally.schedules += 1
         try:
             stage = run(seed).stage
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is
             text = str(error) if isinstance(error, Broken) else f"{type(error).__name__}: {error}"
             tally.failures.append(Failure(seed, text))
         else:
@@ -98,9 +98,12 @@ def run_many(base: int, count: int) -> Iterator[Tally]:
     total = Tally()
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(WORKERS, mp_context=context, initializer=_collect_less) as pool:
-        for tally in pool.map(attempt, batches):
-            total.add(tally)
-            yield total
+        try:
+            for tally in pool.map(attempt, batches):
+                total.add(tally)
+                yield total
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _collect_less() -> None:

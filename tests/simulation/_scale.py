@@ -1,11 +1,11 @@
-"""How large things are in a schedule: the link's own sizes, or much smaller ones, so that few bytes reach every bound."""
+"""How large things are in a schedule: as in life, or much smaller, so that few bytes reach every bound."""
 
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from kernelwire.link import host, log, peer, resume, schedule
+from kernelwire.link import host, log, peer, records, resume, schedule
 from kernelwire.link.records import Lane
 
 
@@ -47,7 +47,7 @@ class Scale:
 REAL = Scale(
     window=(resume.WINDOW[Lane.C], resume.WINDOW[Lane.D]),
     kept=resume.KEPT_LIMIT,
-    frame=peer.FRAME_LIMIT,
+    frame=records.FRAME_LIMIT,
     first_frame=peer.FIRST_FRAME,
     worthwhile=schedule._WORTHWHILE,
     sparse=resume._SPARSE_BYTES,

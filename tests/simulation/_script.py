@@ -7,6 +7,8 @@ from typing import Final
 
 from kernelwire.channels import Channel
 from kernelwire.link.records import Lane
+from simulation._calm import Calm
+from simulation._checker import Broken
 from simulation._plan import Plan
 from simulation._process import Request
 from simulation._scale import Scale, applied
@@ -59,7 +61,7 @@ _REQUESTS: Final = (
 )
 
 Cut = tuple[int, int]
-"""Before how many more frames are delivered, and on which side: 0 loses what is on its way to the host, 1 to the client."""
+"""After how many more frames, and which way what is in flight is lost: 0 to the host, 1 to the client."""
 
 
 class Script(World):
@@ -81,15 +83,24 @@ class Script(World):
 
     def run(self) -> None:
         """All of it."""
-        while self._cuts and (self._round() or not self._is_quiet()):
+        calm = Calm(self)
+        while self._cuts and (self._round() or calm.unfinished()):
             self.stage.now += 0.03
-        self._calm()
+        self.settle()
+
+    @property
+    def cuts_left(self) -> int:
+        """How many were not made, since all had arrived before."""
+        return len(self._cuts)
 
     def _round(self) -> bool:
         (process,) = self.processes
         moved = process.connect() | process.send() | process.write() | process.take()
         for wire in tuple(self.stage.wires):
-            moved |= self._next_frame(0) or self.host.read(wire)
+            if not wire.up.reader:
+                self.drop(wire)
+                continue
+            moved |= (wire is process.wire and self._next_frame(0)) or self.host.read(wire)
             moved |= self.host.write(wire)
         for lane in Lane:
             moved |= self.host.work(lane)
@@ -119,6 +130,20 @@ def all_cuts() -> Iterator[tuple[Cut, Cut]]:
     yield from itertools.product(one, one)
 
 
+def run_often_cut(frames: int) -> int:
+    """The script, on a wire that breaks after so many frames each time; returns how often it broke.
+
+    Raises:
+        Broken: a promise was, or it took more than 1,000 connections.
+    """
+    with applied(SCALE):
+        script = Script(tuple((frames, side) for side in (0, 1) for _ in range(500)))
+        script.run()
+        if not script.cuts_left:
+            raise Broken("stalled", f"nothing passes a wire that breaks after {frames} frames")
+        return 1000 - script.cuts_left
+
+
 def run_cuts(pairs: list[tuple[Cut, Cut]]) -> list[str]:
     """What failed of these."""
     failures = []
@@ -126,6 +151,6 @@ def run_cuts(pairs: list[tuple[Cut, Cut]]) -> list[str]:
         for pair in pairs:
             try:
                 Script(pair).run()
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is
                 failures.append(f"cuts {pair}: {error}")
     return failures

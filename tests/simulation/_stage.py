@@ -4,11 +4,19 @@ import random
 from collections import Counter
 from collections.abc import Sized
 from dataclasses import dataclass, field
+from typing import Final
 
 from kernelwire.link import seal
+from kernelwire.link.records import Lane
 from kernelwire.link.seal import Handshake
 from simulation._pipe import Wire
 from simulation._scale import Scale
+
+LANES: Final = tuple(Lane)
+"""To go through an enum takes its time."""
+
+BODIES: Final = bytes(range(1, 256)) * 1200
+"""All bodies are a piece of it. A piece that is moved by less than its period is another one."""
 
 _SECRET = bytes(range(32))
 _PRIVATE = bytes(range(1, 33))

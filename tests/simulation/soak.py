@@ -68,6 +68,8 @@ def _soak(base: int, count: int) -> int:
                 f"{rate:,.0f} schedules/s",
                 flush=True,
             )
+    for thing, times in sorted(tally.seen.items()):
+        print(f"{times:>10,} x {thing}")
     for failure in tally.failures:
         print(f"schedule {failure.seed}: {failure}")
     print(f"{len(tally.failures)} of {tally.schedules:,} schedules failed")

@@ -152,16 +152,18 @@ def find(text: str) -> Path:
         text: a path, a name in the runtime directory, or a part of a name there that only one file has.
 
     Raises:
-        ConfigurationError: it is a part of several names.
+        ConfigurationError: it is empty, or a part of several names.
         ConnectionFileNotFound: there is no such file; the text names similar ones.
     """
+    if not text:
+        raise ConfigurationError("FILE is empty: the connection file of a kernel is needed")
     if Path(text).exists():
         return Path(text).absolute()
     directory = connection_files.runtime_dir()
     if not os.path.dirname(text):  # noqa: PTH120 - "" for a bare name, where pathlib has "."
         if (directory / text).is_file():
             return directory / text
-        found = sorted(path for path in directory.glob("kernel-*.json") if text and text in path.name)
+        found = sorted(path for path in directory.glob("kernel-*.json") if text in path.name)
         if len(found) > 1:
             names = ", ".join(path.name for path in found[:5])
             raise ConfigurationError(f"{text!r} is a part of several names: {names}{', ...' if found[5:] else ''}")

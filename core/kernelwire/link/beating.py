@@ -1,11 +1,14 @@
-"""A client's heartbeat over a link: the host answers for its kernel, as long as there is a connection to ask on."""
+"""A client's heartbeat over a link: the host answers for its kernel, as long as there is a connection to ask on.
+
+With each beat goes a ping, which the host answers by itself. So a host that is there and does not answer for its kernel
+is told from silence, which may be a break of the wire that nobody has noticed yet.
+"""
 
 import asyncio
 from collections.abc import Callable
 
 from kernelwire.channels import HeartbeatChannel
 from kernelwire.errors import ChannelClosed, KernelwireError, NoBeat, WireDown
-from kernelwire.link.records import Beat
 from kernelwire.loop_bound import LoopBound
 
 
@@ -13,7 +16,7 @@ class LinkHeartbeat(LoopBound, HeartbeatChannel):
     """See the module.
 
     Arguments:
-        ask: sends a beat if there is a connection; returns whether there is.
+        ask: sends a beat and a ping of this number, if there is a connection.
 
     Attributes:
         host_left: whether the host has said goodbye and not come back: then nobody answers for the kernel, and that is
@@ -21,14 +24,15 @@ class LinkHeartbeat(LoopBound, HeartbeatChannel):
         failure: why there will never be a connection again; None if there may.
     """
 
-    def __init__(self, ask: Callable[[Beat], bool]) -> None:
+    def __init__(self, ask: Callable[[int], None]) -> None:
         super().__init__()
         self.host_left = False
         self.failure: KernelwireError | None = None
         self._ask = ask
         self._number = 0
         self._closed = False
-        self._waiting: asyncio.Future[bool] | None = None  # True for an answer, False for looking again
+        self._waiting: dict[int, asyncio.Future[bool]] = {}  # True for an answer, False for looking again
+        self._declined: set[int] = set()  # those of them for which the host is there, and has not answered
 
     async def beat(self, timeout: float) -> float:  # noqa: D102 - as the abstract one
         self.check_loop()
@@ -39,33 +43,38 @@ class LinkHeartbeat(LoopBound, HeartbeatChannel):
             if self.failure is not None:
                 raise self.failure.again()
             self._number += 1
-            asked = self._ask(Beat(self._number))
-            self._waiting = self.loop.create_future()
+            number = self._number
+            answer = self._waiting[number] = self.loop.create_future()
+            self._ask(number)
             try:
                 async with asyncio.timeout(started + timeout - self.loop.time()):
-                    if await self._waiting:
+                    if await answer:
                         return self.loop.time() - started
             except TimeoutError:
-                if asked or self.host_left:
+                if number in self._declined or self.host_left:
                     raise NoBeat(f"the kernel's host did not answer for it within {timeout:g} s") from None
-                raise WireDown("the wire is down just now") from None
+                raise WireDown(f"nothing came from the kernel's host within {timeout:g} s") from None
             finally:
-                self._waiting = None
+                del self._waiting[number]
+                self._declined.discard(number)
 
-    def on_answer(self, number: int) -> None:
+    def on_pong(self, number: int) -> None:
+        """The host has answered the pings up to this one."""
+        self._declined.update(each for each in self._waiting if each <= number)
+
+    def on_beaten(self, number: int) -> None:
         """The host has answered a beat."""
-        if number == self._number:
-            self._settle(answered=True)
+        answer = self._waiting.get(number)
+        if answer is not None and not answer.done():
+            answer.set_result(True)
 
     def look_again(self) -> None:
         """There is a connection, or none any more, or no hope."""
-        self._settle(answered=False)
+        for answer in self._waiting.values():
+            if not answer.done():
+                answer.set_result(False)
 
     async def aclose(self) -> None:  # noqa: D102
         self.check_loop()
         self._closed = True
-        self._settle(answered=False)
-
-    def _settle(self, *, answered: bool) -> None:
-        if self._waiting is not None and not self._waiting.done():
-            self._waiting.set_result(answered)
+        self.look_again()

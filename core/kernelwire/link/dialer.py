@@ -15,9 +15,10 @@ from kernelwire.link.client import ClientLink, Joined
 from kernelwire.link.envelope import LANE_OF, Item
 from kernelwire.link.framing import WrongVersion
 from kernelwire.link.peer import USUAL, Timing
-from kernelwire.link.pipe import Pipe
-from kernelwire.link.pump import Clock, boot_time, pump
-from kernelwire.link.records import Beat, Beaten, Bye, Lane, Ready, Reason
+from kernelwire.link.pipe import Listener, Pipe
+from kernelwire.link.pump import Clock, boot_time, is_cancelled, pump
+from kernelwire.link.records import Beat, Beaten, Bye, Lane, Ping, Ready, Reason
+from kernelwire.link.resume import Outcome
 from kernelwire.link.sealed import SealedPipe, Secrets
 from kernelwire.link.waking import Bell, Turnstile
 from kernelwire.loop_bound import LoopBound
@@ -32,7 +33,7 @@ LINGER: Final = 5.0
 """Seconds that closing waits for what was sent to arrive, as long as there is progress."""
 
 PATIENCE: Final = 0.5
-"""Seconds without progress, or without a connection, after which closing waits no more."""
+"""Seconds without progress, be it to a connection, after which closing waits no more."""
 
 DIALLING_TIME: Final = 15.0
 """Seconds that opening a pipe may take."""
@@ -46,6 +47,8 @@ FIRST_DELAYS: Final = (0.0, 0.05, 0.1, 0.2)
 DELAY: Final = 0.5
 """Seconds before each later one."""
 
+LASTING: Final = 5.0
+"""Seconds that a connection must last, unless it brings a message on, for the next attempts to be the first again."""
 
 HEAD_ROOM: Final = 1024 * 1024
 """Bytes that a message may have beside its frames."""
@@ -94,6 +97,8 @@ class Dialer(LoopBound):
         self._bell = Bell()
         self._ready = asyncio.Event()
         self._sent = Turnstile()
+        self._senders = {lane: asyncio.Lock() for lane in Lane}
+        self._stage = 0  # 1 with a pipe, 2 with a seal, 3 with a host
         self._heartbeat = LinkHeartbeat(self._ask)
         self._closing = False
         self._failure: KernelwireError | None = None
@@ -110,44 +115,62 @@ class Dialer(LoopBound):
         self._task = asyncio.create_task(self._run(), name="kernelwire link client")
 
     async def _transmit(self, channel: Channel, message: WireMessage) -> None:
-        queue = self._link.queues[LANE_OF[channel]]
-        while queue.held > QUEUE_LIMIT and self._failure is None:
-            await self._sent.wait()
-        if self._failure is not None:
-            raise self._failure.again()
-        self._link.send(channel, message)
+        lane = LANE_OF[channel]
+        queue = self._link.queues[lane]
+        async with self._senders[lane]:  # nobody overtakes who waits
+            while queue.held > QUEUE_LIMIT and self._failure is None:
+                await self._sent.wait()
+            if self._failure is not None:
+                raise self._failure.again()
+            self._link.send(channel, message)
         self._bell.ring()
 
     async def _wait_ready(self) -> None:
         await self._ready.wait()
 
-    def _ask(self, beat: Beat) -> bool:
-        self._link.peer.say(beat)
+    def _ask(self, number: int) -> None:
+        for question in (Beat(number), Ping(number)):
+            self._link.peer.say(question)
         self._bell.ring()
-        return self._link.peer.up
 
     async def _run(self) -> None:
         attempt = 0
         while self._failure is None and not self._closing:
-            connects = self.connects
-            try:
-                error = await self._connect()
-            except ConfigurationError as unusable:  # no other attempt could do better
-                self._fail(unusable)
-                return
-            except Exception as broken:  # noqa: BLE001 - a pipe may raise what it likes; that means that it broke
-                error = broken
-            attempt = 0 if self.connects > connects else attempt + 1
-            self._note(error)
+            reached, started, connects = self._reached(), self._clock(), self.connects
+            error = await self._attempt()
+            # Who is greeted and gets nowhere, again and again, must not ask again at once.
+            got_on = self._reached() != reached or self._clock() - started >= LASTING
+            attempt = 0 if got_on and self.connects > connects else attempt + 1
+            self._note(error, attempt)
             if self._failure is None and not self._closing:
                 delay = FIRST_DELAYS[attempt] if attempt < len(FIRST_DELAYS) else DELAY
                 await asyncio.sleep(delay * random.uniform(1, 1.5))  # noqa: S311 - so that not all come at once
 
-    async def _connect(self) -> Exception | Bye:
-        async with asyncio.timeout(DIALLING_TIME):
-            pipe = await self._open_pipe()
+    def _reached(self) -> object:
+        """Where both directions stand, without a connection."""
+        return self._link.peer.positions, self._link.peer.progress
+
+    async def _attempt(self) -> Exception | Bye:
+        """One connection, from dialling to its end; return why it ended."""
         try:
+            async with asyncio.timeout(DIALLING_TIME):
+                pipe = await self._open_pipe()
+            return await self._connect(pipe)
+        except asyncio.CancelledError:
+            if is_cancelled():
+                raise
+            return ConnectionLost("the pipe gave up")  # somebody inside it: that is not our own end
+        except ConfigurationError as unusable:  # no other attempt could do better
+            self._fail(unusable)
+            return unusable
+        except Exception as broken:  # noqa: BLE001 - a pipe may raise what it likes; that means that it broke
+            return broken
+
+    async def _connect(self, pipe: Pipe) -> Exception | Bye:
+        try:
+            self._stage = 1
             sealed = await SealedPipe.dial(pipe, self._secrets)
+            self._stage = 2
             self._link.open(self._clock())
             return await pump(
                 sealed,
@@ -158,6 +181,7 @@ class Dialer(LoopBound):
                 on_sent=self._sent.turn,
             )
         finally:
+            self._stage = 0
             self._link.close()
             self._heartbeat.look_again()
             await close(pipe)
@@ -167,14 +191,18 @@ class Dialer(LoopBound):
             match event:
                 case Item(channel, content):
                     self._demultiplexer.put(channel, content)
-                case Joined():
+                case Joined(outcome):
                     self.connects += 1
+                    self._stage = 3
+                    if outcome is Outcome.RESTART:
+                        self._ready.clear()  # the new host says so itself
                     self._heartbeat.host_left = False
                     self._heartbeat.look_again()
                 case Ready():
                     self._ready.set()
                 case Beaten(number):
-                    self._heartbeat.on_answer(number)
+                    self._heartbeat.on_beaten(number)
+        self._heartbeat.on_pong(self._link.peer.pong)
         self._look_for_room()
         self._sent.turn()
 
@@ -186,10 +214,11 @@ class Dialer(LoopBound):
         self._look_for_room()
         self._bell.ring()
 
-    def _note(self, why: Exception | Bye) -> None:
+    def _note(self, why: Exception | Bye, attempt: int) -> None:
         """What the end of a connection means for the next."""
         match why:
-            case WrongVersion():
+            # Anybody on the way can say so: who was there before is not given up for a word of that.
+            case WrongVersion() if not self.connects or attempt >= len(FIRST_DELAYS):
                 self._fail(ConnectionLost(str(why)))
             case Bye(Reason.CONFLICT):
                 self._fail(ConnectionLost("another client has this identity"))
@@ -220,28 +249,36 @@ class Dialer(LoopBound):
         loop = asyncio.get_running_loop()
         peer = self._link.peer
         until = loop.time() + LINGER
-        progress, patience = peer.progress, loop.time() + PATIENCE
-        while self._unsent() and not self._task.done() and loop.time() < min(until, patience):
-            await self._sent.wait(PATIENCE)
-            if peer.progress != progress:
-                progress, patience = peer.progress, loop.time() + PATIENCE
+        progress, stage, patience = peer.progress, self._stage, loop.time() + PATIENCE
+        self._hurry()
+        while self._unsent() and not self._task.done() and (left := min(until, patience) - loop.time()) > 0:
+            await self._sent.wait(left)
+            if peer.progress != progress or self._stage > stage:
+                progress, stage, patience = peer.progress, max(stage, self._stage), loop.time() + PATIENCE
         if not peer.up:
             return
         self._closing = True
         peer.say(Bye(Reason.CLOSED))
-        turns = self._sent.turns
         self._bell.ring()
-        while peer.up and self._sent.turns == turns and loop.time() < until:
-            await self._sent.wait(PATIENCE)
+        # The host hangs up when it has read that. To be first could take from it what it has not read yet.
+        await asyncio.wait([self._task], timeout=PATIENCE)
+
+    def _hurry(self) -> None:
+        """The host answers a ping at once, and says with it what it has handled."""
+        self._link.peer.say(Ping(0))
+        self._bell.ring()
 
     def _unsent(self) -> bool:
         return any(self._link.queues) or self._link.peer.has_unhandled
 
 
-async def close(pipe: Pipe) -> None:
+async def close(pipe: Pipe | Listener) -> None:
     """Close a pipe that may be broken."""
     try:
         async with asyncio.timeout(CLOSING_TIME):
             await pipe.aclose()
+    except asyncio.CancelledError:
+        if is_cancelled():
+            raise
     except Exception as error:  # noqa: BLE001 - a broken pipe may fail at this too
         _log.debug("closing a pipe failed: %s", type(error).__name__)

@@ -63,6 +63,10 @@ class Member:
         """Bytes that wait for this client alone."""
         return self.controls.held + self.feed.replies_held
 
+    def held_on(self, lane: int) -> int:
+        """Those of them that wait on one lane."""
+        return self.controls.held if lane == Lane.C else self.feed.replies_held
+
     def is_newly(self, hello: Hello) -> bool:
         """Whether this is its hello, and not one from before another that has come."""
         return hmac.compare_digest(self._resume_secret, hello.resume_secret) and hello.attempt > self.attempt
@@ -145,7 +149,8 @@ class HostLink:
     def greet(self, plaintext: bytes, now: float) -> Admission:
         """Answer the first frame of a connection.
 
-        A member that has another connection gets this one instead: the caller drops the old one before it calls this.
+        A member that has another connection gets this one instead: the caller then drops the old one, without
+        `Member.close`, and feeds nothing more from it. Not before: a hello that is refused ends nobody's connection.
 
         Raises:
             LinkViolation: it is no hello.

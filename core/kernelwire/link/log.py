@@ -78,6 +78,17 @@ class Log:
         """Whether another message of `size` bytes makes older ones go."""
         return bool(self._bulk) and self.held + size + ENTRY_OVERHEAD > self._limit
 
+    def oldest_after(self, size: int) -> int:
+        """What `oldest` will be at the most once a message of `size` bytes has come. It may push out many."""
+        excess = self.held + size + ENTRY_OVERHEAD - self._limit
+        number = self._oldest
+        while excess > 0 and number < self.end:
+            entry = self._bulk[number]
+            number += 1
+            if not _is_pinned(entry.payload):
+                excess -= entry.cost
+        return number
+
     def append(self, payload: Payload) -> None:
         """Add a message; the oldest go for it."""
         entry = self._bulk[self.end] = Entry(self.end, self.total, payload)

@@ -89,12 +89,14 @@ class Peer:
 
     Attributes:
         up: whether there is a connection.
+        pong: the number of the last ping that the other end has answered on it; 0 if it has answered none.
         out: the sending halves of lanes C and D.
         into: the receiving ones. The caller sets their `room` to False while its own queues are full.
     """
 
     def __init__(self, sources: tuple[Source, Source], *, max_message_bytes: int, timing: Timing = USUAL) -> None:
         self.up = False
+        self.pong = 0
         self.out = (OutLane(Lane.C, sources[0]), OutLane(Lane.D, sources[1]))
         self.into = (InLane(Lane.C, max_message_bytes), InLane(Lane.D, max_message_bytes))
         self._timing = timing
@@ -140,7 +142,7 @@ class Peer:
         self._controls.clear()
         self._heard, self._pinged, self._status_due = now, None, None
         self._frame_limit = FIRST_FRAME
-        self.up, self._ended = True, False
+        self.up, self.pong, self._ended = True, 0, False
 
     def close(self) -> None:
         """There is none any more."""
@@ -229,8 +231,8 @@ class Peer:
             case Ping(number):
                 self._count_question()
                 self._controls.append(Pong(number))
-            case Pong():
-                pass
+            case Pong(number):
+                self.pong = max(self.pong, number)
             case Bye():
                 self._ended = True
                 events.append(control)

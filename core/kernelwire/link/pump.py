@@ -10,6 +10,9 @@ from kernelwire.link.records import Bye
 from kernelwire.link.sealed import SealedPipe
 from kernelwire.link.waking import Bell
 
+LETTING_GO: Final = 1.0
+"""Seconds that a pipe gets to end what is under way on it; what is still there then its closing has to end."""
+
 _BOOT: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 Clock = Callable[[], float]
@@ -18,6 +21,12 @@ Clock = Callable[[], float]
 def boot_time() -> float:
     """Seconds that go on while the machine sleeps, so that a connection is not trusted after that."""
     return time.clock_gettime(_BOOT)
+
+
+def is_cancelled() -> bool:
+    """Whether it is this task that is being cancelled, and not merely something that it has waited for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 class Machine(Protocol):
@@ -48,17 +57,21 @@ async def pump(
         clock: the machine's.
         on_sent: called after each frame that the pipe has taken.
     """
+    over = False
 
     async def read() -> Exception | Bye:
         while True:
-            events = machine.receive(await pipe.receive(), clock())
+            plaintext = await pipe.receive()
+            if over:  # the machine may be on another connection now
+                return ConnectionLost("this came too late")
+            events = machine.receive(plaintext, clock())
             on_events(events)
             bell.ring()
             if events and isinstance(events[-1], Bye | LinkViolation):
                 return events[-1]
 
     async def write() -> Exception | Bye:
-        while True:
+        while not over:
             plaintext = machine.next_frame(clock())
             if plaintext:
                 await pipe.send(plaintext)
@@ -67,6 +80,7 @@ async def pump(
                 continue
             wake_at = machine.wake_at()
             await bell.wait(None if wake_at is None else wake_at - clock())
+        return ConnectionLost("it is too late to send")
 
     async def watch() -> Exception | Bye:
         # Beside the others: a pipe that nobody empties at the other end may hold up who writes for ever.
@@ -76,15 +90,30 @@ async def pump(
 
     tasks = [asyncio.create_task(work(), name="kernelwire link") for work in (read, write, watch)]
     try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
+        over = True
+        # The reader's reason first: a goodbye counts, also when sending fails because the other end has gone then.
+        reasons = [task for task in tasks if task.done()]
         for task in tasks:
+            task.add_done_callback(_look_at)
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-    first = done.pop()
-    error = first.exception()
+        await asyncio.wait(tasks, timeout=LETTING_GO)
+    return _reason(reasons[0])
+
+
+def _reason(task: "asyncio.Task[Exception | Bye]") -> Exception | Bye:
+    if task.cancelled():  # not by us: somebody inside the pipe gave up
+        return ConnectionLost("the pipe gave up")
+    error = task.exception()
     if error is None:
-        return first.result()
+        return task.result()
     if not isinstance(error, Exception):
         raise error
     return error
+
+
+def _look_at(task: "asyncio.Task[Exception | Bye]") -> None:
+    """Nobody else may: how the others ended is of no interest."""
+    if not task.cancelled():
+        task.exception()

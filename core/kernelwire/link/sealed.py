@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final, Self
 
 from kernelwire.errors import ConnectionLost
-from kernelwire.link.framing import PREAMBLE, Deframer, frame
+from kernelwire.link.framing import PREAMBLE, Deframer, WrongVersion, frame
 from kernelwire.link.pipe import Pipe
 from kernelwire.link.records import FRAME_LIMIT
 from kernelwire.link.seal import TAG_SIZE, Handshake, Seal
@@ -81,7 +81,12 @@ class SealedPipe:
         )
         sealed = cls(pipe)
         async with sealed._in_time():
-            handshake.read(await sealed._next())
+            try:
+                first = await sealed._next()
+            except WrongVersion:
+                await pipe.send(PREAMBLE)  # so that the client can say so as well
+                raise
+            handshake.read(first)
             await pipe.send(PREAMBLE + frame(handshake.write()))
         sealed._finish(handshake)
         return sealed
@@ -101,7 +106,10 @@ class SealedPipe:
 
     async def _next(self) -> bytes:
         while not self._frames:
-            self._frames = self._deframer.feed(await self._pipe.receive())
+            data = await self._pipe.receive()
+            if not data:  # as the end of a stream reads; to ask again and again would hold up the loop
+                raise ConnectionLost("the pipe ended")
+            self._frames = self._deframer.feed(data)
             self._frames.reverse()
         return self._frames.pop()
 

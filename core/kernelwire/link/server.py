@@ -8,15 +8,15 @@ from typing import Any, Final
 from kernelwire.channels import Channel
 from kernelwire.demultiplexer import KernelDemultiplexer
 from kernelwire.ends import KernelEnd
-from kernelwire.errors import ConnectionLost, PeerGone
+from kernelwire.errors import ConnectionLost, EndOfChannel, PeerGone
 from kernelwire.link.dialer import HEAD_ROOM, LINGER, QUEUE_LIMIT, close
-from kernelwire.link.envelope import Item
+from kernelwire.link.envelope import LANE_OF, Item
 from kernelwire.link.host import REPLIES_LIMIT, HostLink, Member
 from kernelwire.link.log import Log
 from kernelwire.link.peer import USUAL, Peer, Timing
 from kernelwire.link.pipe import Listener, Pipe
-from kernelwire.link.pump import Clock, boot_time, pump
-from kernelwire.link.records import Beat, Beaten, Bye, Lane, Ready, Reason
+from kernelwire.link.pump import Clock, boot_time, is_cancelled, pump
+from kernelwire.link.records import Beat, Beaten, Bye, Lane, Ping, Ready, Reason
 from kernelwire.link.sealed import SealedPipe, Secrets
 from kernelwire.link.waking import Bell, Turnstile
 from kernelwire.messages import WireMessage
@@ -30,7 +30,10 @@ GREETING_TIME: Final = 5.0
 """Seconds that a client has for its hello, after the handshake."""
 
 PATIENCE: Final = 1.0
-"""Seconds without any progress of a client that has a connection, after which nobody waits for it any more."""
+"""Seconds without any progress of a client, after which nobody waits for it any more."""
+
+ACCEPT_AGAIN: Final = 1.0
+"""Seconds after which a listener that could not accept is asked again."""
 
 _EXPIRY_CHECK: Final = 60.0
 
@@ -38,11 +41,12 @@ _EXPIRY_CHECK: Final = 60.0
 class _Line:
     """A member's connection, which is its machine for as long as no newer one has taken its place."""
 
-    def __init__(self, member: Member, task: "asyncio.Task[None]") -> None:
+    def __init__(self, member: Member, task: "asyncio.Task[None]", answer: bytes) -> None:
         self.member = member
         self.task = task
         self.bell = Bell()
         self.is_current = True
+        self._answer = answer  # to its hello, before anything else
 
     def replace(self) -> None:
         """A newer connection has come: what the old one still brings must not reach the machine."""
@@ -53,6 +57,9 @@ class _Line:
         return self._machine().receive(plaintext, now)
 
     def next_frame(self, now: float) -> bytes:
+        if self._answer:
+            answer, self._answer = self._answer, b""
+            return answer
         return self._machine().next_frame(now)
 
     def dead_at(self) -> float:
@@ -98,6 +105,7 @@ class Server:
         self._link = HostLink(max_message_bytes=max_message_bytes + HEAD_ROOM, log=log, timing=timing)
         self._lines: dict[bytes, _Line] = {}
         self._strangers: dict[asyncio.Task[None], None] = {}
+        self._unserved: dict[asyncio.Task[None], Pipe] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._progress = Turnstile()
         self._publishing = asyncio.Lock()
@@ -118,48 +126,64 @@ class Server:
         while True:
             try:
                 pipe = await self._listener.accept()
-            except Exception as error:  # noqa: BLE001 - as for pipes
-                _log.warning("no more clients can come: %s: %s", type(error).__name__, error)
+            except (ConnectionLost, EndOfChannel) as error:
+                _log.warning("no more clients can come: %s", error)
                 return
+            except (Exception, asyncio.CancelledError) as error:  # as for pipes, but it may be better next time
+                if is_cancelled():
+                    raise
+                _log.warning("no client can come just now: %s: %s", type(error).__name__, error)
+                await asyncio.sleep(ACCEPT_AGAIN)
+                continue
             task = asyncio.create_task(self._serve(pipe), name="kernelwire link host")
+            self._unserved[task] = pipe
             self._tasks.add(task)
             self._strangers[task] = None
             task.add_done_callback(self._tasks.discard)
             task.add_done_callback(lambda task: self._strangers.pop(task, None))
+            await asyncio.sleep(0)  # what is cancelled before it has begun would not close its pipe
             if len(self._strangers) > STRANGERS_LIMIT:
-                next(iter(self._strangers)).cancel()
+                oldest = next(iter(self._strangers))
+                del self._strangers[oldest]
+                oldest.cancel()
 
     async def _serve(self, pipe: Pipe) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        del self._unserved[task]
         try:
             sealed = await SealedPipe.answer(pipe, self._secrets)
             async with asyncio.timeout(GREETING_TIME):
                 hello = await sealed.receive()
-            await self._greet(sealed, hello)
+            await self._greet(task, sealed, hello)
         except Exception as error:  # noqa: BLE001 - whatever a pipe raises; and a stranger's mistakes are no news
             _log.debug("a pipe ended: %s", type(error).__name__)
         finally:
             await close(pipe)
 
-    async def _greet(self, sealed: SealedPipe, hello: bytes) -> None:
-        task = asyncio.current_task()
-        assert task is not None
+    async def _greet(self, task: "asyncio.Task[None]", sealed: SealedPipe, hello: bytes) -> None:
+        if self._closing:
+            raise ConnectionLost("this end is closing")
         admission = self._link.greet(hello, self._clock())
         self._strangers.pop(task, None)
         if admission.ended is not None:
             self._detach(admission.ended)
         member = admission.member
         if member is None:
-            await sealed.send(admission.answer)
+            async with asyncio.timeout(GREETING_TIME):
+                await sealed.send(admission.answer)
             return
-        line = _Line(member, task)
+        line = _Line(member, task, admission.answer)
         if (replaced := self._lines.get(member.identity)) is not None:
             replaced.replace()
         self._lines[member.identity] = line
         if admission.is_new:
             self._demultiplexer.attach(member.identity, _Wire(self, member))
+        self._look_for_room(line)  # there may be some since it was here last
         readying = asyncio.create_task(self._tell_when_audible(line), name="kernelwire link host")
+        self._tasks.add(readying)
+        readying.add_done_callback(self._tasks.discard)
         try:
-            await sealed.send(admission.answer)
             why = await pump(
                 sealed,
                 line,
@@ -204,9 +228,10 @@ class Server:
             line.bell.ring()
 
     async def send(self, member: Member, channel: Channel, message: WireMessage) -> None:
-        """Send to one client; waits while it makes progress and too much waits for it already."""
-        await self._wait_while(lambda: [member] if member.held > QUEUE_LIMIT else [])
-        if self._link.members.get(member.identity) is not member:
+        """Send to one client; waits while it makes progress and too much waits for it on this lane already."""
+        lane = LANE_OF[channel]
+        await self._wait_while(lambda: [member] if self._has(member) and member.held_on(lane) > QUEUE_LIMIT else [])
+        if not self._has(member):
             raise PeerGone("this client has left")
         if member.held > REPLIES_LIMIT:
             # It has been away for too long, or takes nothing: what is for it cannot be kept for ever.
@@ -215,6 +240,9 @@ class Server:
         member.send(channel, message)
         if (line := self._lines.get(member.identity)) is not None:
             line.bell.ring()
+
+    def _has(self, member: Member) -> bool:
+        return self._link.members.get(member.identity) is member
 
     async def _publish(self, _channel: Channel, message: WireMessage) -> None:
         async with self._publishing:
@@ -228,20 +256,24 @@ class Server:
         log = self._link.log
         if not log.is_full_for(size):
             return []
-        return [member for member in self._link.members.values() if member.feed.cursor <= log.oldest]
+        oldest = log.oldest_after(size)
+        return [member for member in self._link.members.values() if member.feed.cursor < oldest]
 
     async def _wait_while(self, in_the_way: Callable[[], Sequence[Member]]) -> None:
         """Until nobody is in the way any more but who makes no progress: a short break costs nobody anything."""
         loop = asyncio.get_running_loop()
         seen: dict[Member, tuple[int, float]] = {}
         while members := [member for member in in_the_way() if not member.is_stuck]:
+            now = loop.time()
             for member in members:
-                progress, since = seen.get(member, (-1, 0.0))
+                progress, patience = seen.get(member, (-1, 0.0))
                 if member.peer.progress != progress:
-                    seen[member] = (member.peer.progress, loop.time())
-                elif loop.time() - since >= PATIENCE:
+                    seen[member] = (member.peer.progress, now + PATIENCE)
+                elif now >= patience:
                     member.give_up()
-            await self._progress.wait(PATIENCE)
+            waiting = [seen[member][1] for member in members if not member.is_stuck]
+            if waiting:
+                await self._progress.wait(max(min(waiting) - now, 0))
 
     def _drop(self, member: Member) -> None:
         self._link.forget(member)
@@ -249,6 +281,7 @@ class Server:
         if (line := self._lines.get(member.identity)) is not None:
             member.peer.say(Bye(Reason.OVERFLOW))
             line.bell.ring()
+            asyncio.get_running_loop().call_later(PATIENCE, line.task.cancel)  # if it does not even take that
 
     def _detach(self, member: Member) -> None:
         self._demultiplexer.detach(member.identity, _Wire(self, member))
@@ -268,23 +301,33 @@ class Server:
             await self._linger()
         finally:
             self._demultiplexer.close()
-            for task in tuple(self._tasks):
+            tasks = (*self._accepting, *self._tasks)
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*self._accepting, *self._tasks, return_exceptions=True)
-            await self._listener.aclose()
+            try:
+                await asyncio.gather(*tasks, return_exceptions=True)
+            finally:
+                await asyncio.gather(close(self._listener), *map(close, self._unserved.values()))
 
     async def _linger(self) -> None:
         loop = asyncio.get_running_loop()
         until = loop.time() + LINGER
 
-        def connected() -> list[Member]:
-            return [line.member for line in self._lines.values()] if loop.time() < until else []
+        def unserved() -> list[Member]:
+            if loop.time() >= until:
+                return []
+            return [line.member for line in self._lines.values() if line.member.peer.has_unhandled]
 
-        await self._wait_while(lambda: [each for each in connected() if each.peer.has_unhandled])
+        for line in self._lines.values():
+            line.member.peer.say(Ping(0))  # the answer says what was handled
+            line.bell.ring()
+        await self._wait_while(unserved)
         for line in self._lines.values():
             line.member.peer.say(Bye(Reason.CLOSED))
             line.bell.ring()
-        await self._wait_while(lambda: [each for each in connected() if each.peer.has_frame(self._clock())])
+        if lines := [line.task for line in self._lines.values()]:
+            # Clients hang up when they have read that. To be first could take from them what they have not read yet.
+            await asyncio.wait(lines, timeout=PATIENCE)
 
 
 class _Wire:
@@ -293,6 +336,7 @@ class _Wire:
     def __init__(self, server: Server, member: Member) -> None:
         self._server = server
         self._member = member
+        self._senders = {lane: asyncio.Lock() for lane in Lane}
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Wire) and other._member is self._member
@@ -301,7 +345,8 @@ class _Wire:
         return hash(id(self._member))
 
     async def __call__(self, channel: Channel, message: WireMessage) -> None:
-        await self._server.send(self._member, channel, message)
+        async with self._senders[LANE_OF[channel]]:  # nobody overtakes who waits
+            await self._server.send(self._member, channel, message)
 
 
 _OF_LANE: Final = {Lane.C: (Channel.CONTROL, Channel.STDIN), Lane.D: (Channel.SHELL,)}

@@ -30,14 +30,14 @@ class Passing(NamedTuple):
     Attributes:
         pipe: which one, counted from 1.
         direction: see there.
-        index: its place in this direction of this pipe: 0 for the preamble, 1 for the handshake's message, then what
-            is sealed.
+        place: where it stands in this direction of this pipe: 0 for the preamble, 1 for the handshake's message; then
+            comes what is sealed.
         data: the bytes, a frame's length among them.
     """
 
     pipe: int
     direction: Direction
-    index: int
+    place: int
     data: bytes
 
 
@@ -238,7 +238,7 @@ class FaultyPipe(Pipe):
     async def _send(self, data: bytes) -> None:
         try:
             for passing in self._passing(Direction.TO_HOST, data):
-                for piece in await self._middle.pass_on(passing):
+                for piece in await self._pass_on(passing):
                     await self._pipe.send(piece)
         finally:
             self._middle.finish_cut()
@@ -250,8 +250,11 @@ class FaultyPipe(Pipe):
             await self._middle.until_thawed()
             raise
         for passing in self._passing(Direction.TO_CLIENT, data):
-            self._ready.extend(await self._middle.pass_on(passing))
+            self._ready.extend(await self._pass_on(passing))
         asyncio.get_running_loop().call_soon(self._middle.finish_cut)  # the client gets what is ready all the same
+
+    async def _pass_on(self, passing: Passing) -> list[bytes]:
+        return [] if self._broken.done() else await self._middle.pass_on(passing)
 
     def _passing(self, direction: Direction, data: bytes) -> list[Passing]:
         return [Passing(self._number, direction, *each) for each in self._streams[direction].feed(data)]
@@ -259,7 +262,8 @@ class FaultyPipe(Pipe):
     async def _unless_broken(self, work: Coroutine[Any, Any, T]) -> T:
         working = asyncio.ensure_future(work)
         try:
-            await asyncio.wait([working, self._broken], return_when=asyncio.FIRST_COMPLETED)
+            ends: list[asyncio.Future[Any]] = [working, self._broken]
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             if working.done():
                 return working.result()
             raise ConnectionLost("cut")

@@ -20,17 +20,22 @@ class Stream:
         sender: where they go in.
         receiver: where they must come out; whatever else comes there is passed over.
         session: makes them.
-        peer: whom they are for, at a kernel's end.
+        peer: whom they are for, at a kernel's end; None if they are for the kernel.
+
+    Attributes:
+        name: as given.
+        to_kernel: whether they are for the kernel.
     """
 
     def __init__(
-        self, name: str, sender: MessageSender, receiver: MessageReceiver, session: Session, peer: bytes = b""
+        self, name: str, sender: MessageSender, receiver: MessageReceiver, session: Session, peer: bytes | None
     ) -> None:
         self.name = name
+        self.to_kernel = peer is None
         self._sender = sender
         self._receiver = receiver
         self._session = session
-        self._peer = peer
+        self._peer = peer or b""
         self._sent = 0
         self._received = 0
 
@@ -68,7 +73,7 @@ class Traffic:
         self.streams: list[Stream] = []
         for name in ("shell", "control", "stdin"):
             ours, theirs = getattr(client, name), getattr(pair.kernel, name)
-            self.streams.append(Stream(f"{name} to the kernel", ours, theirs, client.session))
+            self.streams.append(Stream(f"{name} to the kernel", ours, theirs, client.session, None))
             self.streams.append(Stream(f"{name} to the client", theirs, ours, pair.kernel.session, peer))
         self.streams.append(Stream("iopub", pair.kernel.iopub, client.iopub, pair.kernel.session, b"numbered"))
 
@@ -80,7 +85,9 @@ class Traffic:
         return cls(pair, client, wire.peer)
 
     async def exchange(self, sizes: Iterable[int]) -> None:
-        """Send messages with a buffer of each size, on the streams in turn, all streams at once; until all have arrived.
+        """Send messages with a buffer of each size, on the streams in turn, and wait until all have arrived.
+
+        Each stream has tasks of its own.
 
         Raises:
             AssertionError: one of them was lost, came twice, out of order or not whole. Others in a group.

@@ -88,6 +88,19 @@ async def test_what_is_set(station: Any, transport: str) -> None:
     assert not Path(file).exists()
 
 
+async def test_names_that_are_no_text(station: Any) -> None:
+    directory = os.fsdecode(b"here\xff")
+    (station.directory / directory).mkdir()
+    value = os.fsdecode(b"x\xfey")
+    report = await station.start_kernel("python3", "--transport", "wire", "--cwd", directory, "--env", f"A={value}")
+    file = report["connection_file"]
+    for _ in range(2):
+        code = "import os; print(os.environb[b'A'] == b'x\\xfey', os.getcwdb().endswith(b'\\xff'))"
+        assert await station.say(file, code) == "True True"
+        assert (await station.run("restart", file)).code == 0
+    await station.stop(file)
+
+
 async def test_an_encrypted_wire(station: Any) -> None:
     report = await station.start_kernel("python3", "--encryption", "required")
     assert read(report["connection_file"]).curve_publickey

@@ -226,6 +226,7 @@ async def test_a_file_of_a_kernel_that_nobody_serves(station: Any) -> None:
     ("arguments", "says"),
     [
         ([], "FILE"),
+        ([""], "FILE is empty"),
         (["nothing.json"], "no file "),
         (["/nowhere/nothing.json"], "no file /nowhere/nothing.json"),
         (["odd.json"], "not JSON"),

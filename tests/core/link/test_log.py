@@ -202,6 +202,18 @@ def test_an_empty_log_is_full_for_nothing() -> None:
     assert not log_for(1).is_full_for(100_000)
 
 
+@pytest.mark.parametrize("size", [0, 100, 1000, 5000, 100_000])
+def test_one_message_may_push_out_many(size: int) -> None:
+    log = log_for(10)
+    for text in (b"0", IDLE, b"2", b"3", IDLE, b"5", b"6", b"7", b"8", b"9"):
+        log.append(published(text))
+    expected = log.oldest_after(published(b"", size).size)
+    assert log.oldest == 0
+    log.append(published(b"", size))
+    assert log.oldest == expected
+    assert expected == {0: 1, 100: 1, 1000: 6, 5000: 10, 100_000: 10}[size]
+
+
 def test_replies_come_at_their_place() -> None:
     log = log_for(10)
     feed = Feed(log)

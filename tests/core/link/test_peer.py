@@ -211,8 +211,12 @@ def test_what_is_the_callers_comes_out(control: Control) -> None:
 @row("up", "pong")
 def test_of_a_pong_nothing_comes() -> None:
     end = End().settle()
-    assert end.hear(Pong(0), Pong(99)) == []
+    assert end.hear(Pong(0), Pong(99), Pong(0)) == []
     assert end.says() == []
+    assert end.peer.pong == 99  # but who asks can see it, for as long as this connection lasts
+    end.peer.close()
+    end.peer.open(NOTHING, NOW)
+    assert end.peer.pong == 0
 
 
 @row("up", "bye")

@@ -1,12 +1,13 @@
 """Breaks of the wire cost nothing; and where something had to go, the client learns exactly what."""
 
 import asyncio
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Awaitable, Callable
 from random import Random
 
 from kernelwire.errors import GapNotice
-from kernelwire.messages import WireMessage
-from kernelwire.testing.faults import Direction, Passing
+from kernelwire.messages import Message, WireMessage
+from kernelwire.testing.faults import Direction, Middle, Passing
 from kernelwire.testing.harness import Client, Pair
 from kernelwire.testing.kit import Group, behaviour
 from kernelwire.testing.traffic import Traffic
@@ -22,20 +23,20 @@ OVERFLOW = 96
 
 
 def _script(chance: Random) -> list[int]:
-    """40 mixed messages; two of them fill several frames, one each way."""
+    """40 mixed messages, of which two fill several frames: one each way."""
     sizes = [chance.choice([0, 1, 100, 3000]) for _ in range(40)]
     sizes[0] = sizes[1] = LARGE
     return sizes
 
 
 def _telling(sizes: list[int], chance: Random) -> set[int]:
-    """Where to cut a stream of pieces of these sizes: around each boundary, and in the middle of things."""
+    """Where to cut a stream of pieces of these sizes: at the ends of pieces, after their first bytes, in the middle."""
     offsets: set[int] = set()
     start = 0
     for index, size in enumerate(sizes):
-        inside = {1, 3, 4, size // 2, size - 1, size}
-        chosen = inside if index < GREETING else chance.sample(sorted(inside), 1)
-        offsets |= {start + each for each in chosen if 0 < each <= size}
+        inside = sorted({1, 3, 4, size // 2, size - 1, size} & set(range(1, size + 1)))
+        chosen = inside if index < GREETING else chance.sample(inside, 1)
+        offsets.update(start + each for each in chosen)
         start += size
     return offsets
 
@@ -58,25 +59,174 @@ async def a_cut_anywhere_costs_nothing(pair: Pair, chance: Random) -> None:
         middle.cut_after(offset)
         await traffic.exchange(script)
     for stream in traffic.streams:
-        await _cut_after_the_answer(pair, [stream.send([1]), stream.receive(1)])
-    await traffic.exchange(script)
+        back = Direction.TO_CLIENT if stream.to_kernel else Direction.TO_HOST
+        await stream.send([1])
+        await asyncio.gather(_next_piece(middle, back), stream.receive(1))
+        middle.cut()
+        await traffic.exchange(script)
 
 
-async def _cut_after_the_answer(pair: Pair, work: Iterable[object]) -> None:
-    """Cut when both directions have had something to say after a message: an acknowledgement, at the least."""
-    middle = pair.middle
-    awaited = set(Direction)
+async def _next_piece(middle: Middle, direction: Direction) -> None:
+    """Wait until a piece passes in this direction."""
+    passed = asyncio.Event()
 
     def look(passing: Passing) -> list[bytes]:
-        awaited.discard(passing.direction)
-        if not awaited:
-            middle.cut_after(1)  # of what follows
+        if passing.direction is direction:
+            passed.set()
         return [passing.data]
 
-    cuts = middle.cuts
     middle.tamper = look
-    for each in work:
-        await each  # type: ignore[misc]
-    while middle.cuts == cuts:
-        await asyncio.sleep(0.01)
+    await passed.wait()
     middle.tamper = None
+
+
+@behaviour(42, Group.RELIABLE, "resume")
+async def a_hundred_cuts_cost_nothing(pair: Pair, chance: Random) -> None:
+    """100 cuts at random moments while 5,000 messages go both ways: all arrive once and in order."""
+    middle = pair.middle
+    traffic = await Traffic.open(pair, await pair.connect())
+    middle.cut_after(*(chance.randrange(1, 60_000) for _ in range(100)))
+    sent = 0
+    while sent < 5000 or middle.cuts < 100:
+        await traffic.exchange([chance.choice([0, 10, 500]) for _ in range(1000)])
+        sent += 1000
+
+
+@behaviour(43, Group.RELIABLE, "resume")
+async def silence_is_noticed(pair: Pair, _: Random) -> None:
+    """Nothing passes any more, though the wire looks whole: it is dialled anew, and what was sent meanwhile arrives."""
+    middle = pair.middle
+    traffic = await Traffic.open(pair, await pair.connect())
+    for _round in range(2):
+        await traffic.exchange([100] * 14)
+        middle.freeze()
+        async with asyncio.TaskGroup() as tasks:
+            exchanging = tasks.create_task(traffic.exchange([100] * 140))
+            await middle.until_dialled(middle.dialled + 1)
+            assert not exchanging.done()
+            middle.thaw()
+
+
+@behaviour(44, Group.RELIABLE, "resume", "gap_notice")
+async def what_did_not_fit_is_counted(pair: Pair, _: Random) -> None:
+    """48 MiB are published for a client that nothing reaches: it gets one exact gap notice, and all that ends requests.
+
+    Idle statuses, errors and replies are never among what goes.
+    """
+    client = await pair.connect()
+    peer = (await Traffic.open(pair, client)).peer
+    for stop, go in ((pair.middle.freeze, pair.middle.thaw), (pair.middle.down, pair.middle.up)):
+        await _overflow(pair, client, peer, stop, go)
+
+
+async def _overflow(pair: Pair, client: Client, peer: bytes, stop: Callable[[], None], go: Callable[[], None]) -> None:
+    kernel = pair.kernel
+    request = client.message()
+    stop()
+    for content in ({"execution_state": "idle"}, {"ename": "E", "evalue": "", "traceback": []}):
+        msg_type = "status" if "execution_state" in content else "error"
+        await kernel.iopub.send(kernel.session.message(msg_type, content, parent=request), msg_type.encode())
+    await kernel.shell.send(kernel.session.message("execute_reply", {"status": "ok"}, parent=request), peer)
+    sizes = []
+    for number in range(OVERFLOW):
+        message = kernel.session.message("display_data", {"number": number}, buffers=[bytes(512 * 1024)])
+        wire = WireMessage(kernel.session.pack(message), b"display_data")
+        sizes.append(wire.size)
+        await kernel.end.iopub.send(wire)
+    go()
+    assert [(await _published(client)).msg_type for _ in range(2)] == ["status", "error"]
+    assert (await client.shell.receive()).is_child_of(request)
+    due, gaps = 0, 0
+    while due < OVERFLOW:
+        published, gap = await _or_gap(lambda: _published(client))
+        if gap is not None:
+            gaps += 1
+            assert gap.count is not None, "the gap is not counted"
+            missing = sum(sizes[due : due + gap.count])
+            assert gap.size in (None, missing), f"a gap of {gap.size} bytes where {missing} are missing"
+            due += gap.count
+        elif published is not None:
+            number = published.content["number"]
+            assert number == due, f"message {number} where {due} is due"
+            due += 1
+    assert gaps == 1, f"{gaps} gap notices instead of one"
+    await kernel.publish(number="afterwards")
+    assert (await _published(client)).content["number"] == "afterwards"
+
+
+async def _or_gap(receive: Callable[[], Awaitable[Message]]) -> tuple[Message | None, GapNotice | None]:
+    try:
+        return await receive(), None
+    except GapNotice as notice:
+        return None, notice
+
+
+async def _published(client: Client) -> Message:
+    while (message := await client.iopub.receive()).msg_type == "iopub_welcome":
+        pass
+    return message
+
+
+@behaviour(45, Group.RELIABLE, "resume")
+async def an_intermediary_may_go_and_come(pair: Pair, _: Random) -> None:
+    """Whoever runs the wire goes down three times, for longer and longer: what is sent meanwhile arrives afterwards."""
+    middle = pair.middle
+    traffic = await Traffic.open(pair, await pair.connect())
+    for attempts in (1, 3, 5):
+        middle.down()
+        async with asyncio.TaskGroup() as tasks:
+            exchanging = tasks.create_task(traffic.exchange([100] * 140))
+            await middle.until_dialled(middle.dialled + attempts)
+            assert not exchanging.done()
+            middle.up()
+
+
+@behaviour(46, Group.RELIABLE, "resume", "gap_notice")
+async def a_kernel_end_may_start_anew(pair: Pair, _: Random) -> None:
+    """Another kernel's end takes the place of the first: a gap notice tells so, nothing is run twice, and work goes on.
+
+    Whether the first has said goodbye, or was gone from one moment to the next with much under way.
+    """
+    client = await pair.connect()
+    arrived: Counter[str] = Counter()
+    for crashes in (False, True):
+        await _restart(pair, client, arrived, crashes=crashes)
+    assert set(arrived.values()) == {1}, "a request arrived more than once"
+
+
+async def _restart(pair: Pair, client: Client, arrived: Counter[str], *, crashes: bool) -> None:
+    middle = pair.middle
+    if crashes:  # what has arrived, nobody acknowledges
+        middle.tamper = lambda passing: [passing.data] if passing.direction is Direction.TO_HOST else []
+    for number in range(20):
+        await client.shell.send(client.message(number=number))
+    for _ in range(10):
+        arrived[(await pair.kernel.shell.receive()).msg_id] += 1
+    if crashes:
+        middle.down()
+        middle.tamper = None
+        await client.shell.send(client.message(number=20))
+    await pair.restart_kernel()
+    middle.up()
+    for receive in (client.shell.receive, client.control.receive, client.stdin.receive, client.iopub.receive):
+        await _gap(receive)
+    last = client.message()
+    await client.shell.send(last)
+    while True:
+        request, wire = await pair.kernel.shell.receive_from()
+        arrived[request.msg_id] += 1
+        if request == last:
+            break
+    await pair.kernel.shell.send(pair.kernel.session.message("reply", parent=last), wire.peer)
+    assert (await client.shell.receive()).is_child_of(last)
+    await client.end.iopub.ready()
+    await pair.kernel.publish(number="afterwards")
+    assert (await _published(client)).content["number"] == "afterwards"
+
+
+async def _gap(receive: Callable[[], Awaitable[Message]]) -> None:
+    """Until the notice that something of unknown extent is missing."""
+    gap = None
+    while gap is None:
+        _, gap = await _or_gap(receive)
+    assert gap.count is None, "nobody can have counted what is missing"

@@ -1,4 +1,4 @@
-"""Transports that are broken on purpose: the in-process one, with a method or two of its ends spoilt.
+"""Transports that are broken on purpose: the in-process one, with a method or two of its ends spoilt; and links.
 
 A kit is worth what it catches. Each test names a mutant and the behaviour that must kill it.
 """
@@ -7,8 +7,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
+
+from conformance.pipes import MemoryPipeBackend
 from kernelwire.messages import WireMessage
-from kernelwire.testing import BEHAVIOURS, BackendHarness, Outcome, Pair, Status, run
+from kernelwire.testing import BEHAVIOURS, BackendHarness, Harness, Outcome, Pair, Status, run
 
 Spoil = Callable[[Any], None]
 """Changes an end in place; called for the kernel's, or for each client's."""
@@ -48,6 +51,26 @@ class Mutant(BackendHarness):
             yield pair
 
 
+class BrokenLink(BackendHarness):
+    """A pipe whose link is spoilt.
+
+    Arguments:
+        spoil: replaces what the link is made of, as long as a pair is open.
+    """
+
+    def __init__(self, spoil: Callable[[pytest.MonkeyPatch], None]) -> None:
+        super().__init__("memory-pipe", MemoryPipeBackend())
+        self.name = "broken link"
+        self._spoil = spoil
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[Pair]:
+        with pytest.MonkeyPatch.context() as patch:
+            self._spoil(patch)
+            async with super().open() as pair:
+                yield pair
+
+
 def spoil_send(channel: str, spoil: Callable[[Send], Send]) -> Spoil:
     """Replaces the send of a channel by what `spoil` makes of it."""
 
@@ -82,7 +105,7 @@ def spoil_buffers(change: Callable[[list[bytes]], list[bytes]]) -> Callable[[Sen
 
 
 def assert_killed(
-    mutant: Mutant, name: str, by: type[BaseException] = AssertionError, *, watchdog: float = 30
+    mutant: Harness, name: str, by: type[BaseException] = AssertionError, *, watchdog: float = 30
 ) -> Outcome:
     """The behaviour of this name fails the mutant, for the reason that it should."""
     (behaviour,) = (each for each in BEHAVIOURS if each.name == name)

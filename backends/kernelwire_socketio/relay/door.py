@@ -1,0 +1,130 @@
+"""The door: connections from their first byte to their last; how many there are, and for how long nobody knows whose."""
+
+import asyncio
+from collections import Counter
+from typing import Any
+
+from aiohttp import web
+
+from kernelwire_socketio.relay.limits import Limits
+from kernelwire_socketio.relay.log import Log
+from kernelwire_socketio.relay.metrics import Counts
+
+
+class Visitor(web.RequestHandler):
+    """A connection.
+
+    Arguments:
+        door: see there.
+        server: aiohttp's.
+
+    Attributes:
+        source: the address it comes from.
+        pending: whether it has no partner yet.
+    """
+
+    def __init__(self, door: "Door", server: web.Server, **options: Any) -> None:
+        super().__init__(server, **options)
+        self.source = ""
+        self.pending = False
+        self._door = door
+        self._timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:  # noqa: D102 - asyncio's
+        super().connection_made(transport)
+        peer = transport.get_extra_info("peername")
+        self.source = str(peer[0]) if isinstance(peer, tuple) else "unix"
+        self._door.enter(self)
+
+    def connection_lost(self, exc: BaseException | None) -> None:  # noqa: D102
+        self._door.leave(self)
+        super().connection_lost(exc)
+
+    def give(self, seconds: float, why: str) -> None:
+        """So much time, and not more, to find a partner; instead of what there was."""
+        self.take_time_off()
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(seconds, self._door.expel, self, why)
+
+    def take_time_off(self) -> None:
+        """No time limit."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def abort(self) -> None:
+        """At once, whatever waits."""
+        if self.transport is not None:
+            self.transport.abort()
+
+
+class Door:
+    """Counts connections.
+
+    Arguments:
+        limits: what is allowed.
+        behind_proxy: whether all come from a proxy, which says where from.
+        log: where to tell.
+        counts: for the metrics.
+    """
+
+    def __init__(self, limits: Limits, *, behind_proxy: bool, log: Log, counts: Counts) -> None:
+        self._limits = limits
+        self._behind_proxy = behind_proxy
+        self._log = log
+        self._counts = counts
+        self._pending: Counter[str] = Counter()
+        self._inside: set[Visitor] = set()
+
+    @property
+    def pending(self) -> int:
+        """How many have no partner yet."""
+        return self._pending.total()
+
+    @property
+    def sockets(self) -> int:
+        """How many there are."""
+        return len(self._inside)
+
+    def enter(self, visitor: Visitor) -> None:
+        """Somebody has connected."""
+        self._inside.add(visitor)
+        if len(self._inside) > self._limits.sockets:
+            self.expel(visitor, "too many connections")
+            return
+        visitor.give(self._limits.deadline, "too slow to join")
+        if not self._behind_proxy:
+            self._wait(visitor)
+
+    def name(self, visitor: Visitor, forwarded_for: str | None) -> None:
+        """What a proxy says about where a visitor comes from."""
+        if self._behind_proxy and not visitor.pending:
+            if forwarded_for:
+                visitor.source = forwarded_for.rsplit(",", 1)[-1].strip()[:64]
+            self._wait(visitor)
+
+    def settle(self, visitor: Visitor) -> None:
+        """It has found its partner."""
+        visitor.take_time_off()
+        if visitor.pending:
+            visitor.pending = False
+            self._pending[visitor.source] -= 1
+            if not self._pending[visitor.source]:
+                del self._pending[visitor.source]
+
+    def leave(self, visitor: Visitor) -> None:
+        """Its connection is gone."""
+        self.settle(visitor)
+        self._inside.discard(visitor)
+
+    def expel(self, visitor: Visitor, why: str) -> None:
+        """Break its connection off."""
+        self._counts.dropped[why] += 1
+        self._log("dropped", source=visitor.source, reason=why)
+        visitor.abort()
+
+    def _wait(self, visitor: Visitor) -> None:
+        visitor.pending = True
+        self._pending[visitor.source] += 1
+        if self._pending[visitor.source] > self._limits.pending:
+            self.expel(visitor, "too many at once from one address")

@@ -1,0 +1,112 @@
+"""What waits to be sent on one connection: takes the place of engine.io's queue, and knows how many bytes it holds."""
+
+import asyncio
+from collections import deque
+from typing import Any
+
+from kernelwire.link.waking import Turnstile
+from kernelwire_socketio.relay.limits import FLOW_LIMIT
+
+
+class Flow:
+    """One pipe in one direction.
+
+    Arguments:
+        outbox: where it goes.
+
+    Attributes:
+        held: bytes of it that wait there.
+    """
+
+    __slots__ = ("held", "outbox")
+
+    def __init__(self, outbox: "Outbox") -> None:
+        self.outbox = outbox
+        self.held = 0
+
+    def put(self, message: bytes) -> bool:
+        """Have a message sent; False if it is too much."""
+        if self.held + len(message) > FLOW_LIMIT:
+            return False
+        self.outbox.put_parcel(Parcel(message, self))
+        return True
+
+
+class Parcel:
+    """A message, in the shape of an engine.io packet.
+
+    Arguments:
+        message: the bytes.
+        flow: what it belongs to; None for what the relay itself has to say.
+    """
+
+    __slots__ = ("flow", "message")
+
+    def __init__(self, message: bytes, flow: Flow | None = None) -> None:
+        self.message = message
+        self.flow = flow
+
+    def encode(self) -> bytes:
+        """For engine.io, which calls this when it is this one's turn to be sent."""
+        if self.flow is not None:
+            size = len(self.message)
+            self.flow.held -= size
+            self.flow.outbox.took(size)
+            self.flow = None
+        return self.message
+
+
+class Outbox:
+    """The part of an ``asyncio.Queue`` that engine.io uses, and the counting.
+
+    Attributes:
+        held: bytes of flows that wait here.
+        room: turns whenever that has become less.
+    """
+
+    def __init__(self) -> None:
+        self.held = 0
+        self.room = Turnstile()
+        self._items: deque[Any] = deque()
+        self._waiter: asyncio.Future[Any] | None = None
+
+    def put_parcel(self, parcel: Parcel) -> None:
+        """Have it sent after what waits already."""
+        self.held += len(parcel.message)
+        self.put_nowait(parcel)
+
+    def took(self, size: int) -> None:
+        """So many bytes do not wait any more."""
+        self.held -= size
+        self.room.turn()
+
+    def put_nowait(self, item: Any) -> None:
+        """As a queue does. None is the end, after which the connection is closed."""
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(item)
+        else:
+            self._items.append(item)
+
+    async def put(self, item: Any) -> None:
+        """Likewise; never waits."""
+        self.put_nowait(item)
+
+    def get(self) -> "asyncio.Future[Any]":
+        """As a queue does. A future and not a coroutine, for which a task would be made each time."""
+        self._waiter = future = asyncio.get_running_loop().create_future()
+        if self._items:
+            future.set_result(self._items.popleft())
+        return future
+
+    def get_nowait(self) -> Any:
+        """As a queue does."""
+        if not self._items:
+            raise asyncio.QueueEmpty
+        return self._items.popleft()
+
+    def task_done(self) -> None:
+        """Nobody counts them."""
+
+    async def join(self) -> None:
+        """Nobody waits for them."""

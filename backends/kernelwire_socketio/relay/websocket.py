@@ -1,0 +1,180 @@
+"""One websocket of a relay: takes the place of engine.io's own, between it and aiohttp.
+
+What an end may say is so little that all else is stopped here, before any parser of a library sees it: one CONNECT, the
+events of :mod:`kernelwire_socketio.events`, engine.io's pongs and its goodbye. Events go to the partner from here, in
+the order in which they came; everything else goes up to engine.io.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, Protocol
+
+from aiohttp import WSMsgType, web
+
+from kernelwire_socketio import events
+from kernelwire_socketio.relay.door import Door, Visitor
+from kernelwire_socketio.relay.limits import Bucket, Limits
+from kernelwire_socketio.relay.log import Log
+from kernelwire_socketio.relay.metrics import Counts
+from kernelwire_socketio.relay.outbox import Outbox
+
+KEY: Final = "kernelwire.websocket"
+"""Where it stands in the environment that engine.io passes along."""
+
+_PONG, _GOODBYE = "3", "1"
+_CONNECT, _DISCONNECT = 0, 1
+_SLICE: Final = 64
+"""Messages of one connection in a row; then it is the others' turn."""
+
+
+class Partner(Protocol):
+    """What the switchboard knows of a connection that has joined."""
+
+    def on_event(self, name: str, data: memoryview) -> bool:
+        """Take an event; False if it is none that may come."""
+
+    def until_room(self) -> Awaitable[object] | None:
+        """What to wait for before the next is read; None for nothing."""
+
+    def left(self) -> None:
+        """The connection is over."""
+
+
+class Website(Protocol):
+    """What a websocket needs of its relay."""
+
+    limits: Limits
+    counts: Counts
+    door: Door
+    log: Log
+
+
+class WebSocket:
+    """Made by engine.io for each request.
+
+    Arguments:
+        relay: whose it is.
+        handler: engine.io's.
+        server: engine.io's.
+
+    Attributes:
+        outbox: what waits to be sent.
+        partner: who has joined; None before.
+        visitor: the connection below.
+        sending_since: since when one message is being sent; 0 if none is.
+    """
+
+    def __init__(self, relay: Website, handler: Callable[["WebSocket"], Awaitable[None]], server: object) -> None:
+        self._relay = relay
+        self._handler = handler
+        self._socket = web.WebSocketResponse(
+            max_msg_size=events.LIMIT + 1, compress=False, autoping=False, timeout=relay.limits.deadline
+        )
+        self.outbox: Outbox = handler.__self__.queue  # type: ignore[attr-defined] # of engine.io's socket
+        self.partner: Partner | None = None
+        self.sending_since = 0.0
+        self._connected = False
+        self._closing = False
+        limits, now = relay.limits, asyncio.get_running_loop().time()
+        self._frames = Bucket(limits.frames, limits.frames, now)
+        self._bytes = Bucket(limits.rate, limits.rate, now) if limits.rate else None
+        self.visitor: Visitor
+
+    async def __call__(self, environ: dict[str, Any]) -> web.WebSocketResponse:
+        """Serve the request to its end."""
+        request: web.BaseRequest = environ["aiohttp.request"]
+        assert isinstance(request.protocol, Visitor)
+        self.visitor = request.protocol
+        environ[KEY] = self
+        try:
+            await self._socket.prepare(request)
+            await self._handler(self)
+        finally:
+            self._closing = True
+            if self.partner is not None:
+                self.partner.left()
+        return self._socket
+
+    async def wait(self) -> str | bytes | None:
+        """The next message for engine.io; None at the end."""
+        receive = self._socket.receive
+        loop = asyncio.get_running_loop()
+        counts = self._relay.counts
+        row = 0
+        while True:
+            message = await receive()
+            data = message.data
+            counts.frames_in += 1
+            now = loop.time()
+            pause = self._frames.spend(1, now)
+            if message.type is WSMsgType.BINARY:
+                counts.bytes_in += len(data)
+                if self._bytes is not None:
+                    pause = max(pause, self._bytes.spend(len(data), now))
+                if not self._take(data):
+                    return data if self._is_for_engine(data) else None
+            elif message.type is WSMsgType.TEXT:
+                return str(data) if data == _PONG else self._end(malformed=data != _GOODBYE)
+            elif message.type is WSMsgType.PING:
+                await self._socket.pong(data)
+            elif message.type is not WSMsgType.PONG:
+                return self._end(malformed=message.type is WSMsgType.ERROR)
+            row += 1
+            if pause or row % _SLICE == 0:
+                await asyncio.sleep(pause)
+            if self.partner is not None and (waiting := self.partner.until_room()) is not None:
+                await waiting
+
+    async def send(self, message: str | bytes) -> None:
+        """For engine.io, which waits for this before it takes the next from the outbox."""
+        self.sending_since = asyncio.get_running_loop().time()
+        if isinstance(message, bytes):
+            await self._socket.send_bytes(message)
+        else:
+            await self._socket.send_str(message)
+        self.sending_since = 0.0
+
+    async def close(self) -> None:
+        """For engine.io."""
+        self._closing = True
+        await self._socket.close()
+
+    def finish(self) -> None:
+        """Send what waits, and close."""
+        if not self._closing:
+            self._closing = True
+            self.outbox.put_nowait(None)
+            self.visitor.give(self._relay.limits.stall, "too slow to leave")
+
+    def drop(self, why: str) -> None:
+        """Break it off."""
+        self._closing = True
+        self._relay.door.expel(self.visitor, why)
+
+    def _take(self, data: bytes) -> bool:
+        """Whether it was an event; if so it is on its way."""
+        event = events.decode(data)
+        if event is None:
+            return False
+        if self._closing:
+            return True
+        if self.partner is None or not self.partner.on_event(*event):
+            self._end(malformed=True)
+        return True
+
+    def _is_for_engine(self, data: bytes) -> bool:
+        """Whether it is the one CONNECT; a DISCONNECT is the end, and anything else should not have come."""
+        try:
+            packet = events.unpack(data)
+        except ValueError:
+            packet = None
+        kind = packet.get("type") if isinstance(packet, dict) and packet.get("nsp") == "/" else None
+        if kind == _CONNECT and type(kind) is int and not self._connected:
+            self._connected = True
+            return True
+        self._end(malformed=kind != _DISCONNECT)
+        return False
+
+    def _end(self, *, malformed: bool) -> None:
+        if malformed and not self._closing:
+            self.drop("malformed")

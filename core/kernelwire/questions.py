@@ -1,0 +1,67 @@
+"""What the kernel asks on stdin, and the answers of input hooks."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from kernelwire.errors import InvalidMessage, MessageTooLarge
+from kernelwire.execution import END_OF_INPUT, Execution
+from kernelwire.message_channel import MessageChannel
+from kernelwire.messages import Message
+from kernelwire.requests import Request
+from kernelwire.session import Session
+
+_log = logging.getLogger(__name__)
+
+
+class Spawn(Protocol):
+    """Begins a task."""
+
+    def __call__(
+        self, work: Callable[[Execution, Message], Awaitable[None]], execution: Execution, question: Message, /
+    ) -> "asyncio.Task[None]":
+        """Of a function and its arguments."""
+
+
+class Questions:
+    """Reads stdin, and has each question answered by its execution's input hook.
+
+    Arguments:
+        channel: stdin.
+        session: makes the answers.
+        find: the request that a message belongs to.
+        spawn: begins a task.
+    """
+
+    def __init__(
+        self, channel: MessageChannel, session: Session, find: Callable[[Message], Request | None], spawn: Spawn
+    ) -> None:
+        self._channel = channel
+        self._session = session
+        self._find = find
+        self._spawn = spawn
+        self._answering: dict[str, asyncio.Task[None]] = {}
+
+    async def read(self) -> None:
+        """For as long as the channel lasts. Raises as its `receive`."""
+        while True:
+            question = await self._channel.receive()
+            request = self._find(question)
+            if question.msg_type == "input_request" and isinstance(request, Execution) and request.input_hook:
+                self.stop(request)  # a new question takes the place of an old one
+                self._answering[request.message.msg_id] = self._spawn(self._answer, request, question)
+
+    def stop(self, request: Request) -> None:
+        """Nobody waits for the answer to this request's question any more."""
+        if self._answering and (answering := self._answering.pop(request.message.msg_id, None)) is not None:
+            answering.cancel()
+
+    async def _answer(self, execution: Execution, question: Message) -> None:
+        value = await execution.answer(question)
+        try:
+            await self._channel.send(self._session.message("input_reply", {"value": value}, parent=question))
+        except (InvalidMessage, MessageTooLarge):
+            _log.exception("the input hook's answer cannot be sent")
+            value = END_OF_INPUT
+            await self._channel.send(self._session.message("input_reply", {"value": value}, parent=question))

@@ -1,0 +1,335 @@
+"""The pump between a pipe and a machine: what it moves, when it wakes, and why it ends; on a pipe and a machine that do
+what the test says.
+"""
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from typing import Any, cast
+
+import pytest
+
+from kernelwire.errors import ConnectionLost, LinkViolation
+from kernelwire.link import pump as module
+from kernelwire.link.pump import boot_time, pump
+from kernelwire.link.records import Bye, Reason
+from kernelwire.link.sealed import SealedPipe
+from kernelwire.link.waking import Bell
+
+from ._pipes import settle
+
+
+@pytest.fixture(autouse=True)
+async def _no_task_is_left() -> AsyncIterator[None]:
+    yield
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+class Plain:
+    """In the place of a sealed pipe."""
+
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+        self.incoming: asyncio.Queue[bytes | BaseException] = asyncio.Queue()
+        self.room = asyncio.Event()
+        self.room.set()
+        self.failure: BaseException | None = None
+
+    async def send(self, plaintext: bytes) -> None:
+        await self.room.wait()
+        if self.failure is not None:
+            raise self.failure
+        self.sent.append(plaintext)
+
+    async def receive(self) -> bytes:
+        data = await self.incoming.get()
+        if isinstance(data, BaseException):
+            raise data
+        return data
+
+    def bring(self, *data: bytes | BaseException) -> None:
+        for each in data:
+            self.incoming.put_nowait(each)
+
+
+class Machine:
+    """Takes frames as events, and gives those that the test puts into `frames`."""
+
+    def __init__(self) -> None:
+        self.frames: deque[bytes] = deque()
+        self.asked = 0
+        self.now = 0.0
+        self.dies = 3600.0
+        self.wakes: float | None = None
+        self.made: dict[bytes, Any] = {}
+
+    def receive(self, plaintext: bytes, now: float) -> Sequence[Any]:
+        made = self.made.get(plaintext, [plaintext])
+        if isinstance(made, Exception):
+            raise made
+        return list(made)
+
+    def next_frame(self, now: float) -> bytes:
+        self.asked += 1
+        if self.wakes is not None and now >= self.wakes:
+            self.wakes = None
+            return b"it is time"
+        return self.frames.popleft() if self.frames else b""
+
+    def dead_at(self) -> float:
+        return self.dies
+
+    def wake_at(self) -> float | None:
+        return self.wakes
+
+
+class Running:
+    """A pump under way."""
+
+    def __init__(self) -> None:
+        self.pipe, self.machine, self.bell = Plain(), Machine(), Bell()
+        self.events: list[Any] = []
+        self.sent = 0
+        self.clock = asyncio.get_running_loop().time
+        self.started = self.clock()
+        self.machine.dies = self.started + 3600
+        self.task = asyncio.create_task(self._run())
+
+    async def _run(self) -> Exception | Bye:
+        return await pump(
+            cast("SealedPipe", self.pipe),
+            self.machine,
+            self._on_events,
+            bell=self.bell,
+            clock=self.clock,
+            on_sent=self._on_sent,
+        )
+
+    def _on_events(self, events: Sequence[Any]) -> None:
+        if b"a mistake" in events:
+            raise ValueError("in the caller's code")
+        self.events += events
+
+    def _on_sent(self) -> None:
+        self.sent += 1
+
+    def send(self, *frames: bytes) -> None:
+        self.machine.frames += frames
+        self.bell.ring()
+
+    async def stop(self) -> None:
+        self.task.cancel()
+        await asyncio.wait([self.task])
+
+
+@pytest.fixture
+async def running() -> AsyncIterator[Running]:
+    running = Running()
+    await settle()
+    yield running
+    await running.stop()
+
+
+async def test_frames_go_both_ways_in_order(running: Running) -> None:
+    running.send(b"1", b"2")
+    running.pipe.bring(b"a", b"b")
+    await settle()
+    running.send(b"3")
+    running.pipe.bring(b"c")
+    await settle()
+    assert running.pipe.sent == [b"1", b"2", b"3"]
+    assert running.events == [b"a", b"b", b"c"]
+    assert running.sent == 3
+
+
+async def test_what_the_machine_wants_to_say_to_what_came_goes_out(running: Running) -> None:
+    running.machine.frames.append(b"an answer")  # nobody rings for it
+    await settle()
+    assert running.pipe.sent == []
+    running.pipe.bring(b"a question")
+    await settle()
+    assert running.pipe.sent == [b"an answer"]
+
+
+async def test_nothing_counts_as_sent_before_the_pipe_has_taken_it(running: Running) -> None:
+    running.pipe.room.clear()
+    running.send(b"1")
+    await settle()
+    assert running.sent == 0
+    running.pipe.room.set()
+    await settle()
+    assert running.sent == 1
+
+
+async def test_what_comes_is_taken_while_nothing_can_be_sent(running: Running) -> None:
+    running.pipe.room.clear()
+    running.send(b"1")
+    await settle()
+    running.pipe.bring(b"a", b"b")
+    await settle()
+    assert running.events == [b"a", b"b"]
+
+
+async def test_a_machine_that_wants_to_be_woken_is(running: Running) -> None:
+    running.machine.wakes = running.clock() + 0.01
+    running.bell.ring()
+    while not running.pipe.sent:
+        await asyncio.sleep(0.001)
+    assert running.pipe.sent == [b"it is time"]
+
+
+async def test_a_machine_that_wants_nothing_is_left_alone(running: Running) -> None:
+    asked = running.machine.asked
+    await settle()
+    await asyncio.sleep(0.01)
+    assert running.machine.asked == asked
+
+
+# Why it ends
+
+
+@pytest.mark.parametrize("error", [OSError("broken"), ConnectionLost("broken"), RuntimeError("whatever it likes")])
+async def test_a_pipe_that_cannot_receive(running: Running, error: Exception) -> None:
+    running.pipe.bring(b"a", error)
+    assert await running.task is error
+    assert running.events == [b"a"]
+
+
+@pytest.mark.parametrize("error", [OSError("broken"), ConnectionLost("broken"), RuntimeError("whatever it likes")])
+async def test_a_pipe_that_cannot_send(running: Running, error: Exception) -> None:
+    running.pipe.failure = error
+    running.send(b"1")
+    assert await running.task is error
+    assert running.sent == 0
+
+
+@pytest.mark.parametrize("where", ["send", "receive"])
+async def test_a_pipe_that_gives_itself_up(running: Running, where: str) -> None:
+    """Whoever runs the pipe may cancel what it waits for: that is not the pump's own cancellation."""
+    if where == "send":
+        running.pipe.failure = asyncio.CancelledError()
+        running.send(b"1")
+    else:
+        running.pipe.bring(asyncio.CancelledError())
+    assert isinstance(await running.task, ConnectionLost)
+
+
+async def test_a_goodbye(running: Running) -> None:
+    bye = Bye(Reason.CLOSED)
+    running.machine.made[b"bye"] = [b"the last", bye]
+    running.pipe.bring(b"bye", b"too late")
+    assert await running.task is bye
+    assert running.events == [b"the last", bye]
+
+
+async def test_a_goodbye_counts_even_if_sending_fails_at_that_moment(running: Running) -> None:
+    bye = Bye(Reason.CLOSED)
+    running.machine.made[b"bye"] = [bye]
+    for _ in range(20):  # it must not depend on the order in which a set happens to be
+        each = Running()
+        each.machine.made[b"bye"] = [bye]
+        each.pipe.room.clear()
+        each.send(b"1")
+        await settle()
+        each.pipe.failure = ConnectionResetError("the other end has closed")
+        each.pipe.room.set()
+        each.pipe.bring(b"bye")
+        assert await each.task is bye
+
+
+async def test_broken_rules(running: Running) -> None:
+    violation = LinkViolation("this cannot be")
+    running.machine.made[b"bad"] = [b"what came before counts", violation]
+    running.pipe.bring(b"bad", b"too late")
+    assert await running.task is violation
+    assert running.events[0] == b"what came before counts"
+
+
+async def test_a_machine_or_a_caller_that_raises(running: Running) -> None:
+    error = LinkViolation("no machine any more")
+    running.machine.made[b"x"] = error
+    running.pipe.bring(b"x")
+    assert await running.task is error
+    other = Running()
+    other.pipe.bring(b"a mistake")
+    assert isinstance(await other.task, ValueError)
+
+
+async def test_silence_ends_it_even_if_nothing_can_be_sent(running: Running) -> None:
+    running.pipe.room.clear()
+    running.send(b"1")
+    running.machine.dies = running.clock() + 0.01
+    other = Running()
+    other.machine.dies = other.clock() - 1
+    for each in (other,):
+        assert isinstance(await each.task, ConnectionLost)
+    await running.stop()
+
+
+async def test_silence_is_judged_anew_when_its_time_has_come() -> None:
+    running = Running()
+    running.machine.dies = running.clock() + 0.01
+    await settle(3)
+    running.machine.dies = running.clock() + 0.05  # something has come
+    reason = await running.task
+    assert running.clock() >= running.machine.dies
+    assert isinstance(reason, ConnectionLost)
+    assert "too long" in str(reason)
+
+
+# Cancellation
+
+
+@pytest.mark.parametrize("turns", [0, 1, 2, 5])
+async def test_cancelled_at_any_time_it_leaves_nothing(turns: int) -> None:
+    running = Running()
+    running.pipe.room.clear()
+    running.send(b"1")
+    await settle(turns)
+    running.task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running.task
+
+
+class Stubborn(Plain):
+    """Does not end what is under way when it is cancelled."""
+
+    async def send(self, plaintext: bytes) -> None:
+        await self._insist(self.room.wait())
+        self.sent.append(plaintext)
+
+    async def receive(self) -> bytes:
+        data = await self._insist(self.incoming.get())
+        assert isinstance(data, bytes)
+        return data
+
+    async def _insist(self, work: Coroutine[Any, Any, Any]) -> Any:
+        task = asyncio.ensure_future(work)
+        while not task.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait([task])
+        return task.result()
+
+
+async def test_a_pipe_that_does_not_let_go_holds_nobody_up_and_reaches_the_machine_no_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "LETTING_GO", 0.01)
+    running = Running()
+    running.pipe.__class__ = Stubborn
+    running.pipe.room.clear()
+    running.send(b"1", b"2")
+    running.machine.dies = running.clock()
+    assert isinstance(await running.task, ConnectionLost)
+    running.pipe.room.set()
+    running.pipe.bring(b"late")
+    await settle()
+    assert running.pipe.sent == [b"1"]
+    assert list(running.machine.frames) == [b"2"]
+    assert running.events == []
+
+
+def test_the_clock_goes_on_while_the_machine_sleeps() -> None:
+    first, second = boot_time(), boot_time()
+    assert 0 < first <= second

@@ -1,0 +1,43 @@
+"""What an end puts on a wire, looked at without the link's own code, and what it may keep meanwhile."""
+
+from kernelwire.link.client import ClientLink
+from kernelwire.link.peer import Peer
+from kernelwire.link.records import Lane
+from simulation._checker import Broken
+from simulation._stage import Stage
+
+
+def next_frame(machine: ClientLink | Peer, peer: Peer, stage: Stage) -> tuple[bytes, tuple[int, int]]:
+    """What a machine has to send, its bytes of messages on C and D, and whether all is by the rules."""
+    plaintext = machine.next_frame(stage.now)
+    if not plaintext:
+        if machine.has_frame(stage.now):
+            raise Broken("idle", "a machine says that it has a frame, and has none")
+        return b"", (0, 0)
+    check_bounds(peer, stage)
+    sizes = lane_bytes(plaintext)
+    if sizes[Lane.D] and peer.out[Lane.C].has_more:
+        raise Broken("priority", "lane D is served while something waits on lane C")
+    return plaintext, sizes
+
+
+def check_bounds(peer: Peer, stage: Stage) -> None:
+    """What an end may keep of messages on their way."""
+    for out in peer.out:
+        if out.kept > stage.scale.kept + stage.largest:
+            raise Broken("bound", f"{out.kept} bytes are kept on lane {out.number.name}")
+    for into in peer.into:
+        if into.position.offset > stage.largest:
+            raise Broken("bound", f"{into.position.offset} bytes of one message have come")
+
+
+def lane_bytes(plaintext: bytes) -> tuple[int, int]:
+    """Bytes of messages in a frame, on lanes C and D, by the wire's format."""
+    sizes = [0, 0]
+    at, end = 0, len(plaintext)
+    while at < end:
+        size = int.from_bytes(plaintext[at + 1 : at + 4], "big")
+        if plaintext[at] == 1:
+            sizes[plaintext[at + 4] & 1] += size - 9
+        at += 4 + size
+    return sizes[0], sizes[1]

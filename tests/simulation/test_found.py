@@ -1,0 +1,76 @@
+"""What the simulator found in the link, each in as few steps as it takes."""
+
+from kernelwire.channels import Channel
+from kernelwire.errors import GapNotice
+from kernelwire.link.client import ClientLink, Joined
+from kernelwire.link.envelope import Item
+from kernelwire.link.host import HostLink
+from kernelwire.link.resume import Outcome
+from kernelwire.messages import WireMessage
+
+LIMIT = 10_000
+REQUEST = WireMessage([b"run this once"])
+
+
+def pair() -> tuple[ClientLink, HostLink]:
+    return ClientLink(b"client", max_message_bytes=LIMIT), HostLink(max_message_bytes=LIMIT)
+
+
+def dial(client: ClientLink) -> bytes:
+    """A new connection's hello."""
+    client.close()
+    client.open(0.0)
+    return client.next_frame(0.0)
+
+
+def exchange(client: ClientLink, host: HostLink) -> list[object]:
+    """All that both have to say; returns what happened at the host."""
+    peer, events = host.members[b"client"].peer, list[object]()
+    while (up := client.next_frame(0.0)) or (down := peer.next_frame(0.0)):
+        if up:
+            events += peer.receive(up, 0.0)
+        else:
+            client.receive(down, 0.0)
+    return events
+
+
+def test_a_hello_that_was_held_up_ends_no_session() -> None:
+    client, host = pair()
+    held_up = dial(client)
+    client.receive(host.greet(dial(client), 0.0).answer, 0.0)
+    client.send(Channel.SHELL, REQUEST)
+    assert exchange(client, host) == [Item(Channel.SHELL, REQUEST)]
+    member = host.members[b"client"]
+
+    assert host.greet(held_up, 0.0).member is None
+    assert host.members[b"client"] is member
+    assert member.peer.up
+
+
+def test_a_hello_that_was_held_up_takes_no_connection() -> None:
+    client, host = pair()
+    client.receive(host.greet(dial(client), 0.0).answer, 0.0)
+    held_up = dial(client)
+    client.receive(host.greet(dial(client), 0.0).answer, 0.0)
+
+    assert host.greet(held_up, 0.0).member is None
+    client.send(Channel.SHELL, REQUEST)
+    assert exchange(client, host) == [Item(Channel.SHELL, REQUEST)]
+
+
+def test_a_session_is_not_taken_for_the_one_before_it() -> None:
+    client, host = pair()
+    client.receive(host.greet(dial(client), 0.0).answer, 0.0)
+    member = host.members[b"client"]
+    client.receive(member.peer.next_frame(0.0), 0.0)  # credit
+    client.send(Channel.SHELL, REQUEST)
+    assert member.peer.receive(client.next_frame(0.0), 0.0) == [Item(Channel.SHELL, REQUEST)]
+
+    host.forget(member)
+    assert host.greet(dial(client), 0.0).is_new  # its welcome is lost on the way
+    joined, *gaps = client.receive(host.greet(dial(client), 0.0).answer, 0.0)
+    assert isinstance(joined, Joined)
+    assert joined.outcome is Outcome.RESTART
+    assert all(isinstance(gap, Item) and isinstance(gap.content, GapNotice) for gap in gaps)
+    assert len(gaps) == 4
+    assert exchange(client, host) == []
