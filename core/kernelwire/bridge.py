@@ -24,6 +24,7 @@ from kernelwire.errors import (
     EndOfChannel,
     GapNotice,
     InvalidField,
+    InvalidMessage,
     MessageTooLarge,
     NotSupported,
     PeerGone,
@@ -133,8 +134,8 @@ class Bridge:
                 continue
             try:
                 await self._near.iopub.send(carried)
-            except MessageTooLarge as error:
-                _too_large(error)
+            except (InvalidMessage, MessageTooLarge) as error:
+                _report_refused(error)
                 self._near.dropped += 1
             del message, carried  # perhaps large, and the next may be long in coming
 
@@ -153,8 +154,8 @@ class Bridge:
                 try:
                     await getattr(await client.end, name).send(carried)
                     break
-                except MessageTooLarge as error:
-                    _too_large(error)
+                except (InvalidMessage, MessageTooLarge) as error:
+                    _report_refused(error)
                     break
                 except ChannelClosed:  # let go just now; a client that speaks again is taken up again
                     if self._clients.get(message.peer) is client:
@@ -188,8 +189,8 @@ class Bridge:
                 continue
             try:
                 await near.send(WireMessage(carried.frames, peer))
-            except MessageTooLarge as error:
-                _too_large(error)
+            except (InvalidMessage, MessageTooLarge) as error:
+                _report_refused(error)
             del carried  # as on iopub
 
     def _translate(self, message: WireMessage, source: Session, target: Session) -> WireMessage | None:
@@ -337,7 +338,7 @@ def _let_go(opened: "asyncio.Future[ClientEnd]") -> None:
         opened.exception()  # perhaps nobody waits, and asyncio would complain
 
 
-def _too_large(error: MessageTooLarge) -> None:
+def _report_refused(error: InvalidMessage | MessageTooLarge) -> None:
     _log.warning("bridge: a message cannot be carried: %s", error)
 
 

@@ -25,16 +25,19 @@ class TcpPipe(Pipe):
 
     async def aclose(self) -> None:
         self._writer.close()
-        await self._writer.wait_closed()
+        try:
+            await self._writer.wait_closed()
+        finally:
+            self._writer.transport.abort()  # an end that takes nothing would keep it open for ever
 
 
 class TcpListener(Listener):
     def __init__(self) -> None:
-        self._pipes: asyncio.Queue[TcpPipe] = asyncio.Queue(maxsize=64)
+        self._pipes: asyncio.Queue[TcpPipe] = asyncio.Queue()
         self.server: asyncio.Server
 
-    async def on_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await self._pipes.put(TcpPipe(reader, writer))
+    def on_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._pipes.put_nowait(TcpPipe(reader, writer))
 
     async def accept(self) -> Pipe:
         return await self._pipes.get()

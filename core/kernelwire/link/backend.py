@@ -48,7 +48,8 @@ class PipeBackend(Backend):
         """Dial the host. Called again whenever the pipe broke, so it should neither wait nor try for long.
 
         Raises:
-            InvalidField: a field that is needed is missing or cannot be used; nobody tries again then.
+            InvalidField: a field that is needed is missing or cannot be used; nobody tries again after this, nor after
+                another ConfigurationError.
             whatever else: the host cannot be reached just now.
         """
 
@@ -78,13 +79,15 @@ class PipeBackend(Backend):
 
     def for_clients(self, info: ConnectionInfo) -> ConnectionInfo:  # noqa: D102 - as the abstract one
         extra = {name: value for name, value in info.extra.items() if name not in PRIVATE_FIELDS}
-        return info.replace(extra=extra)
+        return info.replace(extra=extra, curve_secretkey=None)
 
     async def connect(  # noqa: D102 - as the abstract one
         self, info: ConnectionInfo, *, identity: bytes, channels: Collection[Channel] = ALL_CHANNELS
     ) -> ClientEnd:
         check_identity(identity)
         secrets = Secrets(key_of(info, "link_secret"), key_of(info, "host_key"), room=self.room(info))
+        # Here, where somebody hears of it, rather than at the first connection.
+        seal.Handshake.initiator(secret=secrets.link_secret, host_key=secrets.host_key, prologue=secrets.prologue)
         return Dialer(
             partial(self.open_pipe, info),
             secrets,

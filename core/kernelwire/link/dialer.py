@@ -12,7 +12,7 @@ from kernelwire.ends import ClientEnd
 from kernelwire.errors import ConfigurationError, ConnectionLost, KernelwireError
 from kernelwire.link.beating import LinkHeartbeat
 from kernelwire.link.client import ClientLink, Joined
-from kernelwire.link.envelope import LANE_OF, Item
+from kernelwire.link.envelope import LANE_OF, MESSAGE_LIMIT, Item
 from kernelwire.link.framing import WrongVersion
 from kernelwire.link.peer import USUAL, Timing
 from kernelwire.link.pipe import Listener, Pipe
@@ -49,9 +49,6 @@ DELAY: Final = 0.5
 
 LASTING: Final = 5.0
 """Seconds that a connection must last, unless it brings a message on, for the next attempts to be the first again."""
-
-HEAD_ROOM: Final = 1024 * 1024
-"""Bytes that a message may have beside its frames."""
 
 _OF_LANE: Final = {
     lane: tuple(name for name, on in LANE_OF.items() if on is lane and name is not Channel.IOPUB) for lane in Lane
@@ -93,7 +90,7 @@ class Dialer(LoopBound):
         self._open_pipe = open_pipe
         self._secrets = secrets
         self._clock = clock
-        self._link = ClientLink(identity, max_message_bytes=max_message_bytes + HEAD_ROOM, cursor=cursor, timing=timing)
+        self._link = ClientLink(identity, max_message_bytes=MESSAGE_LIMIT, cursor=cursor, timing=timing)
         self._bell = Bell()
         self._ready = asyncio.Event()
         self._sent = Turnstile()

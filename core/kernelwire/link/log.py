@@ -25,7 +25,7 @@ _FELL_BEHIND: Final = "this client fell so far behind that the oldest had to go"
 _PINNED: Final = (b'"idle"', b'"error"', b'"comm_close"', b'"shutdown_reply"')
 """Who publishes one of these words in a small message pins it for nothing, which does no harm."""
 
-_SMALL: Final = 4096
+_SMALL: Final = 64 * 1024
 
 
 class Entry(NamedTuple):

@@ -9,8 +9,8 @@ from kernelwire.channels import Channel
 from kernelwire.demultiplexer import KernelDemultiplexer
 from kernelwire.ends import KernelEnd
 from kernelwire.errors import ConnectionLost, EndOfChannel, PeerGone
-from kernelwire.link.dialer import HEAD_ROOM, LINGER, QUEUE_LIMIT, close
-from kernelwire.link.envelope import LANE_OF, Item
+from kernelwire.link.dialer import LINGER, QUEUE_LIMIT, close
+from kernelwire.link.envelope import LANE_OF, MESSAGE_LIMIT, Item
 from kernelwire.link.host import REPLIES_LIMIT, HostLink, Member
 from kernelwire.link.log import Log
 from kernelwire.link.peer import USUAL, Peer, Timing
@@ -102,7 +102,7 @@ class Server:
         self._listener = listener
         self._secrets = secrets
         self._clock = clock
-        self._link = HostLink(max_message_bytes=max_message_bytes + HEAD_ROOM, log=log, timing=timing)
+        self._link = HostLink(max_message_bytes=MESSAGE_LIMIT, log=log, timing=timing)
         self._lines: dict[bytes, _Line] = {}
         self._strangers: dict[asyncio.Task[None], None] = {}
         self._unserved: dict[asyncio.Task[None], Pipe] = {}

@@ -285,7 +285,7 @@ class LogAndModel(RuleBasedStateMachine):
     @rule(size=st.integers(20, 200) | st.integers(1000, 6000), pinned=st.booleans())
     def publish(self, size: int, pinned: bool) -> None:
         self.all.append(published(b"%d %s" % (len(self.all), b'"idle"' if pinned else b""), size))
-        self.pinned.append(pinned and self.all[-1].size <= 4096)
+        self.pinned.append(pinned and self.all[-1].size <= 64 * 1024)
         self.sizes.append(size)
         self.log.append(self.all[-1])
 
