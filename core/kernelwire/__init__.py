@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from kernelwire import errors as errors
     from kernelwire.backend import Backend as Backend
     from kernelwire.backend import Capabilities as Capabilities
+    from kernelwire.blocking_manager import BlockingKernelManager as BlockingKernelManager
     from kernelwire.bridge import Bridge as Bridge
     from kernelwire.bridge import open_bridge as open_bridge
     from kernelwire.channels import Channel as Channel
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "AutoRestart": "launch",
     "Backend": "backend",
+    "BlockingKernelManager": "blocking_manager",
     "Bridge": "bridge",
     "Capabilities": "backend",
     "Channel": "channels",

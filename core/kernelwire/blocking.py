@@ -119,6 +119,10 @@ class BlockingKernelClient:
         self._driver.on_resume = self._resume
         _open.add(self)
 
+    def call_soon(self, function: Callable[[KernelClient], object]) -> None:
+        """Have `function` called with the asyncio client, in its loop, when somebody drives that next. No waiting."""
+        self._driver.call(function, self._client)
+
     @property
     def session(self) -> Session:
         """Makes and signs the client's messages."""

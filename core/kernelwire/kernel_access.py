@@ -9,7 +9,7 @@ from typing import Any
 from kernelwire.channels import Channel
 from kernelwire.client import KernelClient
 from kernelwire.connection import ConnectionInfo
-from kernelwire.kernel_clients import KernelClients
+from kernelwire.kernel_clients import KernelClients, OnKernelEnd
 
 
 class KernelAccess(ABC):
@@ -37,6 +37,11 @@ class KernelAccess(ABC):
         """
         async with self._clients.open(self.info, **options) as client:
             yield client
+
+    @property
+    def listeners(self) -> list[OnKernelEnd]:
+        """Told when the kernel has ended: for clients that the manager does not know, in another loop say."""
+        return self._clients.listeners
 
     @property
     def channels(self) -> KernelClient | None:

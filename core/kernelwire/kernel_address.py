@@ -1,9 +1,10 @@
 """Where a kernel of ours is reached: its address, its connection file, and a bridge to a wire that it cannot speak."""
 
 import os
+from collections.abc import Mapping
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
-from typing import Final, Self
+from typing import Any, Final, Self
 from uuid import uuid4
 
 from kernelwire import connection_file, registry
@@ -21,12 +22,14 @@ class KernelAddress:
     """Made by :meth:`open`; everything that it made outside of this process is gone after :meth:`aclose`.
 
     Attributes:
-        info: where clients reach the kernel.
+        info: where clients reach the kernel, without what only a host may know.
+        near: the same, with that.
         file: the connection file of that.
         kernel_info: what the kernel is told: the same, or behind a bridge an address of its own.
         kernel_file: the connection file of that.
     """
 
+    near: ConnectionInfo
     info: ConnectionInfo
     file: ConnectionFile
     kernel_info: ConnectionInfo
@@ -45,6 +48,7 @@ class KernelAddress:
         kernel_name: str,
         ip: str | None = None,
         path: str | os.PathLike[str] | None = None,
+        fields: Mapping[str, Any] | None = None,
         encryption: Encryption = "disabled",
     ) -> Self:
         """Choose an address for a new kernel, and write its connection file.
@@ -55,21 +59,23 @@ class KernelAddress:
             kernel_name: for the connection file.
             ip: as in a connection file; ``*`` for every address of this machine.
             path: of the connection file; a new one in the runtime directory if None.
+            fields: further connection fields of the transport.
             encryption: whether the kernel gets keys. If required, a bridge's other side must be encrypted too.
 
         Raises:
-            InvalidField: `ip` is no address of this machine, or cannot be used on this transport.
+            InvalidField: `ip` is no address of this machine, or cannot be used on this transport, nor can a field.
             ConnectionFileError: `path` exists, or cannot be written.
             TransportError, NotSupported: `transport` cannot be used, cannot serve, or cannot encrypt as required.
         """
         # "*" is no address to connect to, and some readers of the file would try.
         ip = "0.0.0.0" if transport == "tcp" and ip == "*" else ip  # noqa: S104 - the caller's choice
-        asked = ConnectionInfo(transport=transport, ip=ip, key=new_key(), kernel_name=kernel_name)
+        extra = dict(fields or {})
+        asked = ConnectionInfo(transport=transport, ip=ip, key=new_key(), kernel_name=kernel_name).replace(**extra)
         address = cls()
         try:
             if transport in SPOKEN:
                 address._choose(_with_keys(asked, encryption))
-                address.info = address.kernel_info
+                address.near = address.info = address.kernel_info
                 address.file = address.kernel_file = address._write(address.info, path)
             else:
                 near = registry.load(transport)  # before anything is made that would have to go again
@@ -80,7 +86,7 @@ class KernelAddress:
                 # Not named as kernels' files are: it is not what somebody looks for.
                 private = runtime_dir() / f"bridged-{uuid4()}.json"
                 address.kernel_file = address._write(address.kernel_info, private)
-                address.info = await address._enter_bridge(asked)
+                await address._enter_bridge(asked)
                 address.file = address._write(address.info, path)
         except BaseException:
             await address.aclose()
@@ -127,9 +133,10 @@ class KernelAddress:
         self._choose(self._asked.replace(transport="tcp", ip=None) if fall_back else self._asked)
         self.kernel_file = self._rewrite(self.kernel_file, self.kernel_info)
         if bridged:
-            self.info = await self._enter_bridge(self.info)
+            await self._enter_bridge(self.near)
         else:
-            self.info, self.file = self.kernel_info, self.kernel_file
+            self.near = self.info = self.kernel_info
+            self.file = self.kernel_file
 
     async def aclose(self) -> None:
         """End the bridge, and remove the files and whatever else the address needed."""
@@ -160,8 +167,9 @@ class KernelAddress:
         if hasattr(self, "kernel_info"):
             self._backend.release(self.kernel_info)
 
-    async def _enter_bridge(self, near: ConnectionInfo) -> ConnectionInfo:
-        return await self._bridge.enter_async_context(open_bridge(self.kernel_info, near))
+    async def _enter_bridge(self, near: ConnectionInfo) -> None:
+        self.near = await self._bridge.enter_async_context(open_bridge(self.kernel_info, near))
+        self.info = registry.load(near.transport).for_clients(self.near)
 
     async def _leave_bridge(self) -> None:
         bridge, self._bridge = self._bridge, AsyncExitStack()

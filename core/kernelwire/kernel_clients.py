@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 from kernelwire.channels import Channel
 from kernelwire.client import KernelClient, connect
@@ -14,10 +14,22 @@ _LOOK = 0.02
 """Seconds between two looks at what is still under way."""
 
 
+class OnKernelEnd(Protocol):
+    """What is told when the kernel has ended, as :meth:`kernelwire.KernelClient.on_kernel_end`."""
+
+    def __call__(self, error: KernelwireError, *, for_good: bool) -> None:
+        """In the manager's loop; must not wait."""
+
+
 class KernelClients:
-    """Clients that were opened with :meth:`open`, for as long as that lasts, and one that stays until :meth:`stop`."""
+    """Clients that were opened with :meth:`open`, for as long as that lasts, and one that stays until :meth:`stop`.
+
+    Attributes:
+        listeners: told of the kernel's end as the clients are: for clients in another loop.
+    """
 
     def __init__(self) -> None:
+        self.listeners: list[OnKernelEnd] = []
         self._open: set[KernelClient] = set()
         self._running: KernelClient | None = None
         self._options: Mapping[str, Any] = {}  # those of the client that runs
@@ -64,8 +76,8 @@ class KernelClients:
 
     def on_kernel_end(self, error: KernelwireError, *, for_good: bool = False) -> None:
         """The kernel has ended; see :meth:`kernelwire.KernelClient.on_kernel_end`."""
-        for client in self._open:
-            client.on_kernel_end(error, for_good=for_good)
+        for listener in (*(client.on_kernel_end for client in self._open), *self.listeners):
+            listener(error, for_good=for_good)
 
     async def last_words(self) -> None:
         """Once the kernel has ended for good: until the client that stays has read what it sent last."""

@@ -70,7 +70,7 @@ METHODS = sorted(name for name in public(KernelClient) if inspect.isfunction(get
 
 def test_it_has_what_the_async_client_has() -> None:
     # What the other keeps as an attribute, does by `async with`, or gives away only where its loop runs.
-    assert public(BlockingKernelClient) - public(KernelClient) == {"close", "is_beating", "session"}
+    assert public(BlockingKernelClient) - public(KernelClient) == {"call_soon", "close", "is_beating", "session"}
     assert public(KernelClient) - public(BlockingKernelClient) == {"heartbeat"}
 
 

@@ -13,6 +13,7 @@ import kernelwire
 PUBLIC = [
     "AutoRestart",
     "Backend",
+    "BlockingKernelManager",
     "Bridge",
     "Capabilities",
     "Channel",

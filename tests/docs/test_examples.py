@@ -17,6 +17,7 @@ PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 
 ALONE = {
     "scripted_kernel.py": "ok HELLO\n",
+    "blocking_manager.py": "42\n",
     "manage_kernel.py": (
         "{'text/plain': '42'}\n"
         "KeyboardInterrupt\n"

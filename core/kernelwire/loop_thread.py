@@ -1,0 +1,72 @@
+"""An event loop in a thread of its own, for what must go on between the calls of a program that has none."""
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any, ParamSpec, TypeVar
+
+from kernelwire.errors import ChannelClosed, WrongLoop
+from kernelwire.loop_driver import check_no_loop
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class LoopThread:
+    """Runs from its making to `close`. Its methods may be called from any thread without an event loop.
+
+    Arguments:
+        name: the thread's.
+
+    Raises:
+        WrongLoop: an event loop runs in this thread.
+    """
+
+    def __init__(self, name: str) -> None:
+        check_no_loop()
+        self._pid = os.getpid()
+        self._loop = asyncio.new_event_loop()
+        # A daemon, so that a program that forgets it can end.
+        self._thread = threading.Thread(target=self._loop.run_forever, name=name, daemon=True)
+        self._thread.start()
+
+    def run(self, work: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a coroutine in the loop and wait for what it returns. It is cancelled if the wait is given up (Ctrl-C),
+        and has ended when that is raised.
+
+        Raises:
+            ChannelClosed: the loop was closed.
+            WrongLoop: an event loop runs in this thread, or this is a child of the process that made the loop.
+            whatever the coroutine raises.
+        """
+        if os.getpid() != self._pid:
+            raise WrongLoop("opened before a fork: a child process must open its own")
+        check_no_loop()
+        if self._loop.is_closed():
+            raise ChannelClosed("the manager was closed")
+        over = threading.Event()
+
+        async def to_the_end() -> T:
+            try:
+                return await work(*args, **kwargs)
+            finally:
+                over.set()
+
+        future = asyncio.run_coroutine_threadsafe(to_the_end(), self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            if not future.done():
+                future.cancel()
+                over.wait()
+            raise
+
+    def close(self) -> None:
+        """End the loop and the thread. Nothing happens the second time."""
+        if self._loop.is_closed() or os.getpid() != self._pid:
+            return
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+        self._loop.close()
