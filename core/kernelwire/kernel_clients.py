@@ -76,7 +76,8 @@ class KernelClients:
 
     def on_kernel_end(self, error: KernelwireError, *, for_good: bool = False) -> None:
         """The kernel has ended; see :meth:`kernelwire.KernelClient.on_kernel_end`."""
-        for listener in (*(client.on_kernel_end for client in self._open), *self.listeners):
+        listeners: list[OnKernelEnd] = [client.on_kernel_end for client in self._open]
+        for listener in listeners + self.listeners:
             listener(error, for_good=for_good)
 
     async def last_words(self) -> None:

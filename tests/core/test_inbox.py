@@ -588,6 +588,10 @@ def test_a_forked_child_is_refused() -> None:
 # Everything at once, against a plain model
 
 
+def both(a: int | None, b: int | None) -> int | None:
+    return None if a is None or b is None else a + b
+
+
 class AgainstAModel(RuleBasedStateMachine):
     """One reader, many senders. After each step all tasks run until they wait."""
 
@@ -632,9 +636,8 @@ class AgainstAModel(RuleBasedStateMachine):
             self.full = not self.drops
             while self.drops and self.cost > self.limit and len(self.held) > 1:
                 oldest = self.held.popleft()
-                more = (oldest.count, oldest.size) if isinstance(oldest, GapNotice) else (1, oldest[1])
-                count, size = (None if a is None or b is None else a + b for a, b in zip(self.missing, more, strict=True))
-                self.missing = (count, size)
+                count, size = (oldest.count, oldest.size) if isinstance(oldest, GapNotice) else (1, oldest[1])
+                self.missing = (both(self.missing[0], count), both(self.missing[1], size))
 
     def take(self) -> object:
         """What a receive must bring now; None if it must wait."""
@@ -762,3 +765,68 @@ class AgainstAModel(RuleBasedStateMachine):
 
 TestAgainstAModel = AgainstAModel.TestCase
 TestAgainstAModel.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+async def test_pouring_gives_what_is_held_and_then_all_that_comes() -> None:
+    poured: list[WireMessage | KernelwireError] = []
+    inbox = Mail(limit=2 * COST, drops=True)
+    first, second, third, fourth = (message(number) for number in range(4))
+    for each in (first, second, third):
+        inbox.put(each)
+    inbox.pour(poured.append)
+    assert inbox.held == 0
+    inbox.put(fourth)
+    inbox.put_gap(GapNotice(3, 30, "on the way"))
+    inbox.close(ConnectionLost("cut"))
+    inbox.put(first)
+    gap, *rest = poured
+    assert isinstance(gap, GapNotice)
+    assert gap.count == 1
+    assert rest[:3] == [second, third, fourth]
+    assert [type(each) for each in rest[3:]] == [GapNotice, ConnectionLost]
+
+
+async def test_pouring_lets_waiting_senders_go() -> None:
+    poured: list[WireMessage | KernelwireError] = []
+    room: list[None] = []
+    inbox = Mail(limit=COST, on_room=lambda: room.append(None))
+    inbox.put(message(0))
+    inbox.put(message(1))
+    waiting = asyncio.create_task(inbox.put_when_room(message(2)))
+    await asyncio.sleep(0)
+    inbox.pour(poured.append)
+    await waiting
+    assert len(poured) == 3
+    assert room == [None]
+
+
+async def test_pouring_ends_with_the_readers_own_close_too() -> None:
+    poured: list[WireMessage | KernelwireError] = []
+    inbox = Mail()
+    inbox.pour(poured.append)
+    inbox.discard()
+    inbox.discard()
+    assert [type(each) for each in poured] == [ChannelClosed]
+
+
+async def test_pouring_an_inbox_that_has_ended_gives_its_end() -> None:
+    poured: list[WireMessage | KernelwireError] = []
+    inbox = Mail()
+    inbox.close()
+    inbox.pour(poured.append)
+    assert [type(each) for each in poured] == [EndOfChannel]
+
+
+async def test_what_is_poured_has_no_other_reader() -> None:
+    inbox = Mail()
+    reading = asyncio.create_task(inbox.receive())
+    await asyncio.sleep(0)
+    with pytest.raises(ChannelBusy):
+        inbox.pour(print)
+    reading.cancel()
+    await asyncio.gather(reading, return_exceptions=True)
+    inbox.pour(print)
+    with pytest.raises(ChannelBusy):
+        await inbox.receive()
+    with pytest.raises(ChannelBusy):
+        inbox.pour(print)

@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
-from kernelwire.channels import IOPubChannel, IOPubPublisher, ShellChannel
-from kernelwire.errors import EndOfChannel, GapNotice, InvalidMessage, MessageTooLarge
+from kernelwire.channels import IOPubChannel, IOPubPublisher, Receiver, ShellChannel, Sink
+from kernelwire.errors import EndOfChannel, GapNotice, InvalidMessage, KernelwireError, MessageTooLarge
+from kernelwire.inbox import Inbox
 from kernelwire.message_channel import MessageChannel, MessageReceiver, MessageSender
 from kernelwire.messages import WireMessage
+from kernelwire.queued_channels import QueuedIOPub
 from kernelwire.session import Session
 
 KEY = b"a key for these tests"
@@ -192,3 +194,52 @@ async def test_a_bound_for_each_reader(channel: Loopback, session: Session) -> N
         await channel.aclose()
         with pytest.raises(GapNotice, match="fell behind"):
             await slow.receive()
+
+
+async def test_pouring_hands_over_what_is_genuine_and_what_ends_it() -> None:
+    session = Session(b"k")
+    source = Pouring()
+    messages: list[str] = []
+    errors: list[KernelwireError] = []
+    receiver = MessageReceiver(source, Session(b"k"))
+    assert receiver.pour(lambda message, wire: messages.append(message.msg_type), errors.append)
+    source.sink(WireMessage(session.pack(session.message("good"))))
+    source.sink(WireMessage(Session(b"another").pack(session.message("bad"))))
+    source.sink(GapNotice(1, 2, "lost"))
+    source.sink(WireMessage(session.pack(session.message("better"))))
+    source.sink(EndOfChannel("over"))
+    assert messages == ["good", "better"]
+    assert [type(error) for error in errors] == [GapNotice, EndOfChannel]
+
+
+async def test_a_channel_that_does_not_pour_is_read() -> None:
+    session = Session(b"k")
+    inbox = Inbox[WireMessage]()
+    receiver = MessageReceiver(QueuedIOPub(inbox, None), Session(b"k"))
+    messages: list[str] = []
+    errors: list[KernelwireError] = []
+    assert not receiver.pour(lambda *_: None, errors.append)
+    inbox.put(WireMessage(session.pack(session.message("good"))))
+    inbox.put_gap(GapNotice(1, 2, "lost"))
+    inbox.put(WireMessage(session.pack(session.message("better"))))
+    inbox.close()
+    with pytest.raises(EndOfChannel):
+        await receiver.read_to(lambda message, wire: messages.append(message.msg_type), errors.append)
+    assert messages == ["good", "better"]
+    assert [type(error) for error in errors] == [GapNotice]
+
+
+class Pouring(Receiver):
+    """A channel that pours what a test gives it."""
+
+    sink: Sink
+
+    async def receive(self) -> WireMessage:
+        raise NotImplementedError
+
+    def pour(self, sink: Sink) -> bool:
+        self.sink = sink
+        return True
+
+    async def aclose(self) -> None:
+        pass

@@ -332,3 +332,29 @@ async def test_no_zmq_error_crosses(pair: Pair) -> None:
         await pair.wire.send([b"x"])
     pair.wire.socket = real
     assert isinstance(caught.value.__cause__, zmq.ZMQError)
+
+
+async def test_sending_now_takes_what_there_is_room_for(pair: Pair) -> None:
+    sent = 0
+    while pair.wire.send_now([b"%d" % sent]):
+        sent += 1
+    assert sent == 4
+    assert [pair.far.recv() for _ in range(sent)] == [b"%d" % number for number in range(sent)]
+
+
+async def test_sending_now_does_not_overtake_who_waits(pair: Pair) -> None:
+    while pair.wire.send_now([b"filling"]):
+        pass
+    waiting = asyncio.create_task(pair.wire.send([b"waiting"]))
+    await asyncio.sleep(0)
+    for _ in range(4):
+        pair.far.recv()
+    assert not pair.wire.send_now([b"hasty"])
+    await waiting
+    assert pair.far.recv() == b"waiting"
+
+
+async def test_sending_now_on_a_closed_wire(pair: Pair) -> None:
+    pair.wire.close(0)
+    with pytest.raises(ChannelClosed):
+        pair.wire.send_now([b"late"])

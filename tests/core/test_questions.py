@@ -1,0 +1,119 @@
+"""What the kernel asks, and who answers."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import cast
+
+import pytest
+
+from kernelwire.client import KernelClient
+from kernelwire.connection import ConnectionInfo
+from kernelwire.execution import END_OF_INPUT, Execution, InputRequest
+from kernelwire.message_channel import MessageChannel
+from kernelwire.messages import Message
+from kernelwire.questions import Questions
+from kernelwire.session import Session
+from kernelwire.testing import Run, ScriptedKernel
+from kernelwire_inprocess import InProcessBackend
+
+
+async def script(run: Run) -> None:
+    match run.code:
+        case "ask":
+            await run.stream(await run.input("name? "))
+        case "ask twice":
+            await run.stream(await run.input("first? ") + await run.input("second? ", password=True))
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[KernelClient]:
+    backend = InProcessBackend({})
+    info = backend.prepare(ConnectionInfo(transport="inprocess", key=b"k"))
+    session = Session.of(info)
+    async with (
+        await backend.serve(info) as end,
+        ScriptedKernel(end, Session.of(info), script),
+        KernelClient(
+            await backend.connect(info, identity=session.session_id.encode()), session, time_to_dead=60
+        ) as client,
+    ):
+        yield client
+
+
+async def test_a_question_is_answered_by_its_executions_hook(client: KernelClient) -> None:
+    asked: list[InputRequest] = []
+
+    async def hook(request: InputRequest) -> str:
+        asked.append(request)
+        return "Ada"
+
+    result = await client.execute("ask twice", input_hook=hook)
+    assert result.text == "AdaAda"
+    assert asked == [InputRequest("first? ", False), InputRequest("second? ", True)]
+
+
+async def test_what_cannot_be_sent_ends_the_input(client: KernelClient, caplog: pytest.LogCaptureFixture) -> None:
+    async def hook(_request: InputRequest) -> str:
+        return object()  # type: ignore[return-value] # no text, and no JSON
+
+    result = await client.execute("ask", input_hook=hook)
+    assert result.text == END_OF_INPUT
+    assert "cannot be sent" in caplog.text
+
+
+class Stdin:
+    """A channel whose questions the test asks."""
+
+    def __init__(self) -> None:
+        self.questions: asyncio.Queue[Message] = asyncio.Queue()
+        self.answers: asyncio.Queue[Message] = asyncio.Queue()
+
+    async def receive(self) -> Message:
+        return await self.questions.get()
+
+    async def send(self, message: Message) -> None:
+        await self.answers.put(message)
+
+
+async def test_a_new_question_takes_the_place_of_an_old_one() -> None:
+    session = Session()
+    stdin = Stdin()
+    prompts: asyncio.Queue[str] = asyncio.Queue()
+    given_up: list[str] = []
+
+    async def hook(request: InputRequest) -> str:
+        await prompts.put(request.prompt)
+        try:
+            return "new" if request.prompt == "again?" else await asyncio.Future[str]()
+        finally:
+            given_up.append(request.prompt)
+
+    execution = Execution(session.message("execute_request"), Starter(), hook)
+    aiter(execution)  # it is used
+    questions = Questions(
+        cast("MessageChannel", stdin),
+        session,
+        lambda question: execution if question.is_child_of(execution.message) else None,
+        lambda work, *arguments: asyncio.ensure_future(work(*arguments)),
+    )
+    reading = asyncio.create_task(questions.read())
+    try:
+        for prompt in ("once?", "again?"):
+            await stdin.questions.put(session.message("input_request", {"prompt": prompt}, parent=execution.message))
+            assert await prompts.get() == prompt
+        assert (await stdin.answers.get()).content == {"value": "new"}
+        assert given_up == ["once?", "again?"]
+        assert stdin.answers.empty()
+    finally:
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
+
+
+class Starter:
+    """Starts nothing."""
+
+    def start(self, execution: Execution) -> None:
+        pass
+
+    def withdraw(self, execution: Execution) -> bool:
+        return True
