@@ -26,12 +26,14 @@ bench: $(READY)
 
 soak: $(READY)
 	$(BIN)/python tests/simulation/soak.py
+	$(BIN)/python tests/conformance/soak.py
 
-$(READY): pyproject.toml
+$(READY): pyproject.toml $(wildcard plugins/*/pyproject.toml)
 	@$(PYTHON) -c 'import sys; sys.exit("kernelwire needs Python 3.11 or newer; this is " + sys.version.split()[0] + ": make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
 	$(BIN)/python -m pip install --quiet --editable '.[all]' --group dev
+	$(BIN)/python -m pip install --quiet --editable ./plugins/kernelwire-recorder
 	@touch $(READY)
 
 clean:

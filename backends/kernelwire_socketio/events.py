@@ -10,7 +10,6 @@ Each is a Socket.IO event in msgpack, ``{"type": 2, "data": [name, bytes], "nsp"
     c     relay → host, host → relay        number: the client has gone, or is to go
     p     relay → host, host → relay        none: is this host there? it is
     r     relay → all                       none: the relay will be restarted
-    x     relay → host                      none: another process serves this room now
 
 One event has one ``bytes``, because everything else costs more: attachments are messages of their own, and joining is
 what the link above does already.
@@ -30,7 +29,7 @@ LIMIT: Final = 72 * 1024
 PIECE: Final = 66 * 1024
 """Bytes that an end puts into one event at the most."""
 
-DATA, OPEN, CLOSE, PROBE, RESTART, REPLACED = "d", "o", "c", "p", "r", "x"
+DATA, OPEN, CLOSE, PROBE, RESTART = "d", "o", "c", "p", "r"
 
 NUMBER: Final = struct.Struct(">I")
 """A pipe's number."""

@@ -109,7 +109,9 @@ def issue(
     Arguments:
         key: the operator's.
         valid: seconds.
-        rooms, clients, room: see :class:`Grant`.
+        rooms: see :class:`Grant`, as for the next two.
+        clients: likewise.
+        room: likewise.
         now: seconds since the epoch; this machine's clock if None.
     """
     issued = int(time.time() if now is None else now)

@@ -92,6 +92,4 @@ def check(token: object, role: Role, now: float) -> RoleClaims:
         if bytes_of(claims[name], _ID_SIZE) is None:
             raise BadToken(f"its {name!r} is not {_ID_SIZE} bytes")
     check_times(claims, now, LIFE)
-    return RoleClaims(
-        room, role, claims["jti"], claims["exp"], claims.get("host", ""), claims.get("instance", "")
-    )
+    return RoleClaims(room, role, claims["jti"], claims["exp"], claims.get("host", ""), claims.get("instance", ""))

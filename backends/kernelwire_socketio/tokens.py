@@ -1,6 +1,6 @@
 """JSON Web Tokens as this package writes and reads them: Ed25519 signatures, known claims, nothing else.
 
-What a token may look like is decided before any of it is believed: its size, the one algorithm, the names in its header.
+What a token may look like is decided before any of it is believed: its size, the one algorithm, what its header has.
 """
 
 import math
@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from jwt.types import Options
 
 from kernelwire_socketio.rooms import KEY_SIZE, bytes_of
 
@@ -21,7 +22,7 @@ LEEWAY: Final = 10.0
 """Seconds by which two clocks may differ."""
 
 _ALGORITHM: Final = "EdDSA"
-_OPTIONS: Final = {"verify_exp": False, "verify_iat": False, "verify_nbf": False}
+_OPTIONS: Final[Options] = {"verify_exp": False, "verify_iat": False, "verify_nbf": False}
 
 
 class BadToken(Exception):
@@ -71,7 +72,9 @@ def public_key(raw: str) -> Ed25519PublicKey:
     return Ed25519PublicKey.from_public_bytes(data)
 
 
-def verify(token: str, key: Ed25519PublicKey, names: Mapping[str, type], optional: Mapping[str, type]) -> dict[str, Any]:
+def verify(
+    token: str, key: Ed25519PublicKey, names: Mapping[str, type], optional: Mapping[str, type]
+) -> dict[str, Any]:
     """The claims of a token whose form was looked at by :func:`key_id_of`.
 
     Arguments:
@@ -84,7 +87,7 @@ def verify(token: str, key: Ed25519PublicKey, names: Mapping[str, type], optiona
         BadToken: another key signed it, it is for something else, or the claims are not these.
     """
     try:
-        claims = jwt.decode(token, key, algorithms=[_ALGORITHM], audience=AUDIENCE, options=dict(_OPTIONS))
+        claims = jwt.decode(token, key, algorithms=[_ALGORITHM], audience=AUDIENCE, options=_OPTIONS)
     except jwt.InvalidAudienceError:
         raise BadToken("it is not for a relay") from None
     except jwt.MissingRequiredClaimError:
@@ -125,9 +128,11 @@ def check_times(claims: Mapping[str, Any], now: float, longest: float | None = N
 
 
 def _check(name: str, value: object, kind: type) -> None:
-    if kind is float and isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
-        return
-    if type(value) is not kind:
+    if kind is float:
+        fits = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    else:
+        fits = type(value) is kind
+    if not fits:
         raise BadToken(f"its {name!r} is of the wrong kind")
 
 

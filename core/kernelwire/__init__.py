@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from kernelwire.messages import WireMessage as WireMessage
     from kernelwire.raw_channels import RawChannels as RawChannels
     from kernelwire.raw_channels import open_channels as open_channels
+    from kernelwire.serving.service import serve as serve
     from kernelwire.session import Session as Session
 
     __version__: str
@@ -88,6 +89,7 @@ _HOMES = {
     "new_key": "connection",
     "open_bridge": "bridge",
     "open_channels": "raw_channels",
+    "serve": "serving.service",
 }
 
 __all__ = sorted(_HOMES)

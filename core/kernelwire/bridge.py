@@ -184,14 +184,19 @@ class Bridge:
         far: Receiver = getattr(end, name)
         near: Sender = getattr(self._near, name)
         while True:
-            carried = self._translate(await far.receive(), self._far_session, self._near_session)
+            try:
+                message = await far.receive()
+            except GapNotice as notice:  # on a wire whose other end was started anew; later replies come all the same
+                _log.warning("bridge: %s", notice)
+                continue
+            carried = self._translate(message, self._far_session, self._near_session)
             if carried is None:
                 continue
             try:
                 await near.send(WireMessage(carried.frames, peer))
             except (InvalidMessage, MessageTooLarge) as error:
                 _report_refused(error)
-            del carried  # as on iopub
+            del message, carried  # as on iopub
 
     def _translate(self, message: WireMessage, source: Session, target: Session) -> WireMessage | None:
         """The message for the other side; None if it is not genuine."""
@@ -236,9 +241,17 @@ class _Client(NamedTuple):
 
 @asynccontextmanager
 async def open_bridge(
-    far: ConnectionInfo, near: ConnectionInfo, *, time_to_dead: float = TIME_TO_DEAD, allow_unsigned: bool = False
+    far: ConnectionInfo,
+    near: ConnectionInfo,
+    *,
+    time_to_dead: float = TIME_TO_DEAD,
+    allow_unsigned: bool = False,
+    on_open: Callable[[KernelEnd], object] | None = None,
 ) -> AsyncIterator[ConnectionInfo]:
     """Serve the kernel at `far` at `near` too, as long as the context lasts; yields `near` with its address complete.
+
+    It can be served again from what is yielded. What is written for clients must not have all of that: see
+    :meth:`kernelwire.backend.Backend.for_clients`.
 
     When the far side ends, the near side closes at once. If it broke, that is logged at once too, and raised when the
     context is left without another error.
@@ -249,6 +262,7 @@ async def open_bridge(
             address is chosen.
         time_to_dead: see :data:`TIME_TO_DEAD`.
         allow_unsigned: serve a kernel that has a key without one.
+        on_open: called with the near side's end, to be looked at only.
 
     Raises:
         InvalidField: the near side has no key, and the far side has.
@@ -275,6 +289,8 @@ async def open_bridge(
         except AddressInUse:
             stack.pop_all()  # what stands there is somebody else's
             raise
+        if on_open is not None:
+            on_open(end)
         carrier = Bridge(
             end,
             open_client,

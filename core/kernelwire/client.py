@@ -44,6 +44,7 @@ class KernelClient:
     - KernelDied: the kernel's heartbeat stopped, or whoever started it says that it has ended. KernelRestarted: another
       kernel has taken its place.
     - NoReply: the kernel is done with the request, and no reply has come.
+    - OutcomeUnknown: the other end of the wire was started anew meanwhile; the request may have run, or not.
     - InvalidMessage, MessageTooLarge: the request cannot be sent.
     - ChannelClosed, EndOfChannel, ConnectionLost, WrongLoop: as the channels.
 

@@ -150,6 +150,7 @@ class KernelEnd(_End):
             :meth:`~kernelwire.channels.IOPubChannel.ready` returns for the first time. A bridge sets it to False until
             it is ready itself.
         peers: see above.
+        connected: how many clients have a connection just now; None where the wire does not know.
         dropped: messages that did not reach some subscriber of iopub because it does not keep up. An upper bound for
             each subscriber.
     """
@@ -171,6 +172,7 @@ class KernelEnd(_End):
         self.iopub = iopub
         self.peers = peers
         self.dropped = 0
+        self.connected: int | None = None
         self._beating = asyncio.Event()
         self._audible = asyncio.Event()
         self.beating = self.audible = True

@@ -10,6 +10,7 @@
     │   ├── NotSupported               the backend does not claim this ability
     │   ├── InvalidIdentity            an identity that no wire could route by
     │   ├── InvalidMessage             a message that cannot be put on any wire
+    │   ├── InvalidKernel              an object to serve that lacks a method, or has one that is not async
     │   └── MessageTooLarge            a message over the backend's max_message_bytes
     ├── ConfigurationError             what was asked for cannot be; names the field and the fix
     │   ├── ConnectionFileError        the file itself: missing, unreadable, not a JSON object
@@ -96,6 +97,10 @@ class InvalidIdentity(LocalError):
 
 class InvalidMessage(LocalError):
     """A message that cannot be serialised: the text names the part and the reason."""
+
+
+class InvalidKernel(LocalError):
+    """An object cannot be served as a kernel: the text names the method or the attribute, and what to write."""
 
 
 class MessageTooLarge(LocalError):

@@ -143,7 +143,7 @@ class Execution(Request):
 
         Raises:
             GapNotice: output is missing here; iterate again to go on.
-            KernelDied, KernelRestarted, NoReply: the execution ended without its reply.
+            KernelDied, KernelRestarted, NoReply, OutcomeUnknown: the execution ended without its reply.
             Incomplete: it has its reply, but not all of its output; raised after what there is.
             InvalidMessage, MessageTooLarge: the request cannot be sent.
             ChannelClosed, EndOfChannel, ConnectionLost: the connection did.

@@ -97,16 +97,12 @@ class HeartbeatMonitor:
                     await self._running.wait()
                 last_answer = loop.time()
                 pauses = self._pauses
+            beating: bool | None
             try:
                 took = await self._channel.beat(self._time_to_dead)
                 beating = True
             except WireDown:
-                # Of the time that nobody could ask nobody can say anything.
-                self.is_beating = None
-                self._changed.set()
-                last_answer = loop.time()
-                await asyncio.sleep(0)
-                continue
+                beating = None
             except NoBeat:
                 beating = False
             except KernelwireError as error:
@@ -116,6 +112,13 @@ class HeartbeatMonitor:
             if self._pauses != pauses:  # what happened meanwhile was planned, even if the pause is over
                 continue
             now = loop.time()
+            if beating is None:
+                # Of the time that nobody could ask nobody can say anything.
+                self.is_beating = None
+                self._changed.set()
+                last_answer = now
+                await asyncio.sleep(self._interval)  # a channel may say so at once
+                continue
             since = now - last_answer
             if beating:
                 last_answer = now

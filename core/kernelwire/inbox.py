@@ -39,7 +39,7 @@ class Inbox(LoopBound, Generic[M]):
         limit: bytes held at the most, with :data:`MESSAGE_OVERHEAD` for each message; one message is always held.
         drops: what happens beyond the limit. True: the oldest go, and the reader gets a gap notice in their place.
             False: nothing goes; `full` is True, and whoever feeds the inbox must stop until `on_room` is called.
-        on_room: called when an inbox that was full is half empty again.
+        on_room: called when an inbox that was full is half empty again, or discarded.
 
     Attributes:
         held: bytes accounted for now.
@@ -71,7 +71,12 @@ class Inbox(LoopBound, Generic[M]):
         if self._sink is not None:
             self._sink(message)
             return
-        self._hold(MESSAGE_OVERHEAD + message.size, message)
+        cost = MESSAGE_OVERHEAD + message.size
+        self._messages.append((cost, message))
+        self.held += cost
+        if self.held > self._limit:
+            self._overflow()
+        self._wake()
 
     def put_gap(self, notice: GapNotice) -> None:
         """Messages are missing here, as the wire says; it is raised in its place."""
@@ -80,11 +85,8 @@ class Inbox(LoopBound, Generic[M]):
         if self._sink is not None:
             self._sink(notice)
             return
-        self._hold(MESSAGE_OVERHEAD, notice)
-
-    def _hold(self, cost: int, item: M | GapNotice) -> None:
-        self._messages.append((cost, item))
-        self.held += cost
+        self._messages.append((MESSAGE_OVERHEAD, notice))
+        self.held += MESSAGE_OVERHEAD
         if self.held > self._limit:
             self._overflow()
         self._wake()

@@ -11,6 +11,7 @@ from kernelwire import connection_file, registry
 from kernelwire.bridge import open_bridge
 from kernelwire.connection import PORT_FIELDS, ConnectionInfo, new_key
 from kernelwire.connection_file import ConnectionFile, runtime_dir
+from kernelwire.ends import KernelEnd
 from kernelwire.errors import ConfigurationError, ConnectionFileError, InvalidField, KernelwireError, NotSupported
 from kernelwire.launch import Encryption
 
@@ -36,6 +37,8 @@ class KernelAddress:
     kernel_file: ConnectionFile
 
     def __init__(self) -> None:
+        self._is_left = False
+        self._near_end: KernelEnd | None = None
         self._asked = ConnectionInfo()  # what the kernel's own address was made from
         self._files: list[ConnectionFile] = []
         self._bridge = AsyncExitStack()
@@ -93,6 +96,42 @@ class KernelAddress:
             raise
         return address
 
+    @classmethod
+    async def adopt(
+        cls, near: ConnectionInfo, kernel_file: str | os.PathLike[str], path: str | os.PathLike[str]
+    ) -> Self:
+        """Take up the address of a bridged kernel that runs, and that another process has left.
+
+        Arguments:
+            near: as `near` was there, so that clients find it again.
+            kernel_file: the kernel's own connection file.
+            path: of the clients' connection file, which is written anew.
+
+        Raises:
+            ConnectionFileError: a file cannot be read or written.
+            AddressInUse: the other process still serves there; or as `open`. The kernel keeps all that it needs.
+        """
+        address = cls()
+        info = connection_file.read(kernel_file)
+        address._asked = ConnectionInfo(transport=info.transport, key=info.key, kernel_name=info.kernel_name)
+        address._backend = registry.load(info.transport)
+        address.kernel_info = info
+        try:
+            await address._enter_bridge(near)
+            for name, told, file in (("kernel_file", info, kernel_file), ("file", address.info, path)):
+                setattr(address, name, ConnectionFile.write(told, file, overwrite=True))
+                address._files.append(getattr(address, name))
+        except BaseException:
+            address.leave()
+            await address.aclose()
+            raise
+        return address
+
+    @property
+    def clients(self) -> int | None:
+        """How many clients are connected to the bridge just now; None where nobody knows."""
+        return None if self._near_end is None else self._near_end.connected
+
     @property
     def is_bridged(self) -> bool:
         """Whether there is a bridge between the clients and the kernel."""
@@ -149,8 +188,9 @@ class KernelAddress:
             self._release()
 
     def leave(self) -> None:
-        """Keep files and address: the kernel goes on without us. Only without a bridge."""
+        """Keep files and address: the kernel goes on without us. Where there is a bridge, `aclose` still ends that."""
         self._files.clear()
+        self._is_left = True
 
     def _choose_private(self, asked: ConnectionInfo) -> None:
         try:
@@ -164,11 +204,14 @@ class KernelAddress:
         self.kernel_info = self._backend.prepare(asked)
 
     def _release(self) -> None:
-        if hasattr(self, "kernel_info"):
+        if hasattr(self, "kernel_info") and not self._is_left:
             self._backend.release(self.kernel_info)
 
     async def _enter_bridge(self, near: ConnectionInfo) -> None:
-        self.near = await self._bridge.enter_async_context(open_bridge(self.kernel_info, near))
+        def see(end: KernelEnd) -> None:
+            self._near_end = end
+
+        self.near = await self._bridge.enter_async_context(open_bridge(self.kernel_info, near, on_open=see))
         self.info = registry.load(near.transport).for_clients(self.near)
 
     async def _leave_bridge(self) -> None:

@@ -17,6 +17,8 @@ Event = Literal["restart", "dead"]
 Encryption = Literal["disabled", "auto", "required"]
 """Whether a new kernel gets keys to encrypt its wire with: never, if it can use them, or else it is not started."""
 
+_OWN: Final = frozenset({"transport", "ip", "key", "kernel_name"})
+
 _CHANGEABLE: Final = ("kernel_name", "argv", "arguments", "cwd", "env", "launcher", "timeout")
 
 
@@ -68,6 +70,7 @@ class Launch:
     env: Mapping[str, str] | None = None
     ip: str | None = None
     connection_file: str | os.PathLike[str] | None = None
+    fields: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
     encryption: Encryption = "disabled"
     timeout: float | None = None
 
@@ -78,6 +81,10 @@ class Launch:
         env = {} if self.env is None else self.env
         if not isinstance(env, Mapping) or not all(isinstance(text, str) for pair in env.items() for text in pair):
             raise LocalError("env: names and values are text")
+        if not isinstance(self.fields, Mapping) or not all(isinstance(name, str) for name in self.fields):
+            raise LocalError("fields: a mapping from the names of connection fields to their values is needed")
+        if own := sorted(set(self.fields) & _OWN):
+            raise LocalError(f"fields: {own[0]} is an argument of its own, or is chosen")
         if self.encryption not in get_args(Encryption):
             raise LocalError(f"encryption: {self.encryption!r} is none of {', '.join(get_args(Encryption))}")
 

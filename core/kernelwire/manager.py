@@ -18,6 +18,7 @@ from typing import Any, Self, TypeVar
 
 from kernelwire import connection_file as connection_files
 from kernelwire import control, kernelspecs
+from kernelwire.attached_kernel import AttachedKernel, KernelHost, check_host
 from kernelwire.client import KernelClient
 from kernelwire.connection import ConnectionInfo
 from kernelwire.errors import LocalError, NotSupported, RequestTimeout
@@ -50,7 +51,7 @@ class KernelManager(KernelAccess):
         self._patience = patience or Patience()
         self._launch: Launch | None = None  # as it was started last; stays after a shutdown
         self._owned: OwnedKernel | None = None
-        self._attached: control.Pulse | None = None
+        self._attached: AttachedKernel | None = None
         self._callbacks: dict[Event, list[Callable[[], object]]] = {"restart": [], "dead": []}
 
     async def __aenter__(self) -> Self:
@@ -58,7 +59,7 @@ class KernelManager(KernelAccess):
 
     async def __aexit__(self, *_exc: object) -> None:
         try:
-            if self._attached is not None:
+            if self._attached is not None and not self._attached.is_ours:
                 await self.detach()
             await self.shutdown()
         finally:
@@ -100,8 +101,10 @@ class KernelManager(KernelAccess):
         env: Mapping[str, str] | None = None,
         ip: str | None = None,
         connection_file: str | os.PathLike[str] | None = None,
+        fields: Mapping[str, Any] | None = None,
         encryption: Encryption = "disabled",
         timeout: float | None = None,
+        host: KernelHost | None = None,
     ) -> None:
         """Start a kernel. Returns when its process runs; with `timeout`, when it answers.
 
@@ -119,15 +122,17 @@ class KernelManager(KernelAccess):
             env: environment variables to add; they win over the kernelspec's.
             ip: the address to serve on, ``*`` for all of this machine's; for ipc, the path that ``-N`` is added to.
             connection_file: where to write that; a new one in the runtime directory by default.
+            fields: what `transport` needs beside that, such as ``relay``; its backend says what.
             encryption: ``auto`` gives the kernel keys to encrypt its wire with (CURVE) if its kernelspec claims to read
                 them; ``required`` starts no kernel without; ``disabled``, the default, gives none.
             timeout: seconds until it must be ready. If it is not, it is killed.
+            host: starts it elsewhere, as a :class:`kernelwire.host.remote.RemoteHost` does; with `cwd` and `env` only.
 
         Raises:
             LocalError: this manager has a kernel, or an argument is of the wrong kind.
             NoSuchKernelspec, KernelspecError: as :func:`kernelwire.kernelspecs.get`; or encryption is required, and the
                 kernelspec does not claim to know it.
-            InvalidField: `ip` is no address of this machine.
+            InvalidField: `ip` is no address of this machine, or one of `fields` is missing or cannot be used.
             ConnectionFileError: `connection_file` exists, or cannot be written.
             TransportError, NotSupported: `transport` cannot be used, or not be encrypted as required.
             LaunchFailed: the command cannot be run.
@@ -135,6 +140,12 @@ class KernelManager(KernelAccess):
         """
         async with self._turn:
             self._check_vacant()
+            if host is not None:
+                local = {"launcher": launcher, "argv": argv, "arguments": arguments, "ip": ip, "fields": fields}
+                check_host(host, local | {"connection_file": connection_file})
+                place = None if cwd is None else os.fspath(cwd)
+                await self._open(await host.start_kernel(kernel_name, cwd=place, env=env, timeout=timeout))
+                return
             launch = Launch(
                 kernel_name=kernel_name,
                 transport=transport,
@@ -145,6 +156,7 @@ class KernelManager(KernelAccess):
                 env=env,
                 ip=ip,
                 connection_file=connection_file,
+                fields=fields or {},
                 encryption=encryption,
                 timeout=timeout,
             )
@@ -166,9 +178,7 @@ class KernelManager(KernelAccess):
             self._check_vacant()
             if not isinstance(connection, ConnectionInfo):
                 connection = connection_files.read(connection_files.find(os.fspath(connection)))
-            pulse = control.Pulse(connection)
-            await pulse.open()
-            self._attached = pulse
+            await self._open(AttachedKernel(connection))
 
     async def detach(self) -> None:
         """Let the kernel go on without this manager, which has none then. Its connection file stays.
@@ -239,15 +249,15 @@ class KernelManager(KernelAccess):
             RequestTimeout: it does not answer the request.
         """
         if self._attached is not None:
-            info = self._attached.info
+            await self._attached.interrupt(self._patience.reply)
+            return
+        kernel = self._kernel()
+        process = kernel.living()
+        if kernel.spec.interrupt_mode == "signal":
+            process.send_signal(signal.SIGINT)
         else:
-            kernel = self._kernel()
-            process = kernel.living()
-            if kernel.spec.interrupt_mode == "signal":
-                process.send_signal(signal.SIGINT)
-                return
             info = kernel.address.kernel_info
-        await control.ask(info, "interrupt_request", {}, timeout=self._patience.reply)
+            await control.ask(info, "interrupt_request", {}, timeout=self._patience.reply)
 
     def signal(self, signum: int) -> None:
         """Send a signal to the kernel and what it has started.
@@ -285,8 +295,7 @@ class KernelManager(KernelAccess):
         """
         async with self._turn:
             if self._attached is not None:
-                content = {"restart": restart}
-                await control.ask(self.info, "shutdown_request", content, timeout=self._patience.reply)
+                await self._attached.shutdown(now=now, restart=restart, timeout=self._patience.reply)
                 if not restart:
                     pulse, self._attached = self._attached, None
                     await pulse.aclose()
@@ -318,7 +327,11 @@ class KernelManager(KernelAccess):
         """
         async with self._turn:
             if self._attached is not None:
-                raise NotSupported("the kernel was attached: whoever started it can restart it")
+                if overrides or newports:
+                    raise NotSupported("the kernel was not started here: it can only be restarted as it is")
+                with self._clients.heartbeats_paused():
+                    await self._attached.restart(now=now)
+                return
             if self._launch is None:
                 raise LocalError("no kernel was started yet: call start() before restart()")
             launch = self._launch.overridden(overrides)
@@ -353,6 +366,10 @@ class KernelManager(KernelAccess):
     def _check_vacant(self) -> None:
         if self.has_kernel:
             raise LocalError("this manager has a kernel already: call shutdown() or restart(), or make another")
+
+    async def _open(self, kernel: AttachedKernel) -> None:
+        await kernel.open()
+        self._attached = kernel
 
     async def _start(self, launch: Launch) -> None:
         policy: dict[str, Any] = {"auto_restart": self._auto_restart, "patience": self._patience}

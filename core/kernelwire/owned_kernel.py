@@ -129,6 +129,7 @@ class OwnedKernel:
             kernel_name=spec.name,
             ip=launch.ip,
             path=launch.connection_file,
+            fields=launch.fields,
             encryption=launch.encryption_of(spec),
         )
         policy: dict[str, Any] = {"auto_restart": auto_restart, "patience": patience, "on_event": on_event}

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from kernelwire.errors import InvalidMessage, MessageTooLarge
+from kernelwire.errors import GapNotice, InvalidMessage, MessageTooLarge
 from kernelwire.execution import END_OF_INPUT, Execution
 from kernelwire.message_channel import MessageChannel
 from kernelwire.messages import Message
@@ -46,7 +46,10 @@ class Questions:
     async def read(self) -> None:
         """For as long as the channel lasts. Raises as its `receive`."""
         while True:
-            question = await self._channel.receive()
+            try:
+                question = await self._channel.receive()
+            except GapNotice:  # what the kernel asks is missing: it may wait, and can be interrupted
+                continue
             request = self._find(question)
             if question.msg_type == "input_request" and isinstance(request, Execution) and request.input_hook:
                 self.stop(request)  # a new question takes the place of an old one

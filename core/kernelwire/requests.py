@@ -1,7 +1,7 @@
 """Requests under way, as values that change with what comes back: no channel, no task, no clock."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from kernelwire.channels import Channel
 from kernelwire.errors import GapNotice, Incomplete, KernelwireError, NoReply
@@ -18,6 +18,8 @@ class Request:
     Attributes:
         message: as given.
         channel: as given.
+        suspects: the requests that this one asks after.
+        sent: whether the wire has it, or is about to take it.
         replied: whether its reply has come.
         idle: whether the kernel has published that it is done with it.
         kernel_session: the session id of the kernel that works on it; None before the first sign of that.
@@ -27,6 +29,8 @@ class Request:
     def __init__(self, message: Message, channel: Channel = Channel.SHELL) -> None:
         self.message = message
         self.channel = channel
+        self.suspects: Sequence[Request] = ()
+        self.sent = False
         self.replied = False
         self.idle = False
         self.kernel_session: str | None = None
@@ -126,7 +130,7 @@ class Probe(Request):
         end: Callable[[Request, KernelwireError], None],
     ) -> None:
         super().__init__(message, channel)
-        self._suspects = suspects
+        self.suspects = suspects
         self._end = end
 
     @property
@@ -135,7 +139,7 @@ class Probe(Request):
 
     def on_reply(self, reply: Message) -> None:
         super().on_reply(reply)
-        for suspect in self._suspects:
+        for suspect in self.suspects:
             if suspect.idle and not suspect.replied:
                 self._end(suspect, NoReply("the kernel is done with the request, and no reply has come"))
 
@@ -151,6 +155,6 @@ class Probe(Request):
         self._end(self, NoReply("half of the answer is missing"))
 
     def _convict_of_missing_output(self) -> None:
-        for suspect in self._suspects:
+        for suspect in self.suspects:
             if suspect.replied and not suspect.done:
                 self._end(suspect, Incomplete("output of this request was dropped on its way from the kernel"))

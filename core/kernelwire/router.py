@@ -6,7 +6,6 @@ channels, the heartbeat, another kernel in the place of the one that answered, a
 
 import asyncio
 import functools
-import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, Self
 
@@ -36,9 +35,7 @@ from kernelwire.session import Session
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-_log = logging.getLogger(__name__)
 P = ParamSpec("P")
-
 
 SILENCE: Final = 1.0
 """Seconds without anything for a request that is half done, after which the kernel is asked about it."""
@@ -144,7 +141,7 @@ class Router:
         msg_id = request.message.msg_id
         self._requests[msg_id] = request
         try:
-            sent = self._may_send_now() and channel.send_now(request.message)
+            request.sent = sent = self._may_send_now() and channel.send_now(request.message)
             if sent and timeout is None:  # as most are
                 return await request.reply
             async with asyncio.timeout(timeout) as limit:
@@ -153,6 +150,7 @@ class Router:
                     if Channel.IOPUB in self._end.channels:
                         # Not before there is a kernel: what is given up while there is none must not reach the next.
                         await self._end.iopub.ready()
+                    request.sent = True
                     await channel.send(request.message)
                 return await request.reply
         except TimeoutError:
@@ -177,7 +175,8 @@ class Router:
         msg_id = execution.message.msg_id
         self._requests[msg_id] = execution
         try:
-            if questions is None and output.is_ready and channel.send_now(execution.message):
+            execution.sent = questions is None and output.is_ready and channel.send_now(execution.message)
+            if execution.sent:
                 return
         except LocalError as error:
             self._end_request(execution, error)
@@ -218,7 +217,7 @@ class Router:
 
     def end_requests(self, error: KernelwireError) -> None:
         """End all that is under way with an error. What is asked from now on is asked as ever."""
-        self._stop_starting()
+        self._stop_starting(*self._requests.values())
         for request in list(self._requests.values()):
             self._end_request(request, error)
         self.comms.end(error)
@@ -231,7 +230,7 @@ class Router:
         if for_good and self._broken is None:
             self._broken = error
             self._on_broken.set()
-        self._stop_starting()
+        self._stop_starting(*self._requests.values())
         for request in list(self._requests.values()):
             if request.fate is None:
                 request.fate = error
@@ -246,6 +245,7 @@ class Router:
             await output.ready()
             if questions is not None:
                 await questions.ready()
+            execution.sent = True
             await channel.send(execution.message)
         except LocalError as error:  # the request's own fault, or the client closes; no other request is concerned
             self._end_request(execution, error)
@@ -277,9 +277,13 @@ class Router:
         if not isinstance(error, GapNotice):
             self._on_end(error)
             return
-        for request in list(self._requests.values()):
-            if request.channel is channel and not request.replied:
-                self._end_request(request, OutcomeUnknown(f"it may have run, or not: {error.reason}"))
+        lost = [each for each in self._requests.values() if each.channel is channel and each.sent and not each.replied]
+        for request in lost:
+            self._stop_starting(request)
+            self._end_request(request, OutcomeUnknown(f"it may have run, or not: {error.reason}"))
+        for suspect in (each for request in lost for each in request.suspects):
+            if suspect.message.msg_id in self._requests:
+                self._settle(suspect)  # to be asked after once more
 
     def _on_output_error(self, error: KernelwireError) -> None:
         if not isinstance(error, GapNotice):
@@ -328,7 +332,7 @@ class Router:
     def _probe(self, suspect: Request) -> None:
         message = self._session.message("kernel_info_request")
         probe = Probe(message, suspect.channel, [suspect], self._end_request)
-        self._requests[message.msg_id] = probe
+        self._requests[message.msg_id], probe.sent = probe, True
         self._spawn(self._channel(probe.channel).send, message)
 
     def _end_request(self, request: Request, error: KernelwireError) -> None:
@@ -341,9 +345,10 @@ class Router:
             # A wire that is full makes senders wait; nobody would take what they have.
             limit.reschedule(asyncio.get_running_loop().time())
 
-    def _stop_starting(self) -> None:
-        for starting in self._starting.values():
-            starting.cancel()  # or the next kernel would run what this one is said to have died over
+    def _stop_starting(self, *requests: Request) -> None:
+        for request in requests:
+            if (starting := self._starting.get(request.message.msg_id)) is not None:
+                starting.cancel()  # or the next kernel would run what this one is said to have died over
 
     def _forget(self, request: Request) -> None:
         msg_id = request.message.msg_id

@@ -39,8 +39,8 @@ VARIABLE: Final = "KERNELWIRE_TICKET"
 KEY_FIELDS: Final = ("link_secret", "host_key")
 """What every ticket has beside the transport: two fields of 32 bytes each, as :func:`key_text` writes them."""
 
-PRIVATE_FIELDS: Final = ("host_private_key", "curve_secretkey")
-"""What never goes into a ticket: with these, somebody could pose as the host."""
+PRIVATE_FIELDS: Final = ("host_private_key", "host_token", "curve_secretkey")
+"""What never goes into a ticket: with these, somebody could pose as a host."""
 
 _NAME: Final = "kernelwire"
 _PREFIX: Final = f"{_NAME}{VERSION}:"

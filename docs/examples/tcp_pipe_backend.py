@@ -1,6 +1,7 @@
-"""A transport in forty lines: pipes over TCP, of which the link makes reliable, sealed channels."""
+"""A transport of one's own, in fifty lines: pipes over TCP, of which the link makes reliable, sealed channels."""
 
 import asyncio
+import socket
 
 from kernelwire.connection import ConnectionInfo
 from kernelwire.errors import AddressInUse, EndOfChannel
@@ -15,7 +16,7 @@ class TcpPipe(Pipe):
 
     async def send(self, data: bytes) -> None:
         self._writer.write(data)
-        await self._writer.drain()
+        await self._writer.drain()  # waits while the wire is full
 
     async def receive(self) -> bytes:
         data = await self._reader.read(256 * 1024)
@@ -28,21 +29,26 @@ class TcpPipe(Pipe):
         try:
             await self._writer.wait_closed()
         finally:
-            self._writer.transport.abort()  # an end that takes nothing would keep it open for ever
+            self._writer.transport.abort()  # in case that the other end takes nothing any more
 
 
 class TcpListener(Listener):
     def __init__(self) -> None:
-        self._pipes: asyncio.Queue[TcpPipe] = asyncio.Queue()
         self.server: asyncio.Server
+        self._pipes: asyncio.Queue[TcpPipe] = asyncio.Queue()
+        self._closed = False
 
     def on_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._pipes.put_nowait(TcpPipe(reader, writer))
+        if self._closed:
+            writer.close()
+        else:
+            self._pipes.put_nowait(TcpPipe(reader, writer))
 
     async def accept(self) -> Pipe:
         return await self._pipes.get()
 
     async def aclose(self) -> None:
+        self._closed = True
         self.server.close()
         while not self._pipes.empty():
             await self._pipes.get_nowait().aclose()
@@ -50,27 +56,19 @@ class TcpListener(Listener):
 
 class TcpPipeBackend(PipeBackend):
     async def open_pipe(self, info: ConnectionInfo) -> Pipe:
-        return TcpPipe(*await asyncio.open_connection(info.ip or "127.0.0.1", info.port("shell_port"), limit=2**18))
+        return TcpPipe(*await asyncio.open_connection(info.ip or "127.0.0.1", info.port("shell_port")))
 
     async def listen(self, info: ConnectionInfo) -> Listener:
         listener = TcpListener()
+        address = info.ip or "127.0.0.1", info.port("shell_port")
         try:
-            listener.server = await asyncio.start_server(
-                listener.on_connection, info.ip or "127.0.0.1", info.port("shell_port"), limit=2**18
-            )
+            listener.server = await asyncio.start_server(listener.on_connection, *address)
         except OSError as error:
-            raise AddressInUse(f"shell_port: {info.shell_port} cannot be served") from error
+            raise AddressInUse(f"shell_port: nobody can serve there ({error.strerror})") from error
         return listener
 
     def prepare(self, info: ConnectionInfo) -> ConnectionInfo:
         if info.shell_port is None:
-            info = info.replace(shell_port=_free_port())
+            with socket.create_server((info.ip or "127.0.0.1", 0)) as free:
+                info = info.replace(shell_port=free.getsockname()[1])
         return super().prepare(info)
-
-
-def _free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -27,7 +27,7 @@ def test_it_holds_every_source_file_and_nothing_else(wheel: zipfile.ZipFile) -> 
         str(path.relative_to(ROOT / source_root))
         for source_root in ("core", "backends")
         for path in (ROOT / source_root).rglob("*")
-        if path.is_file() and path.suffix in {".py", ".typed"}
+        if path.is_file() and path.suffix in {".py", ".template", ".typed"}
     }
     packed = {name for name in wheel.namelist() if ".dist-info/" not in name}
     assert packed == expected

@@ -28,6 +28,7 @@ async def test_a_backend_owes_connect_only() -> None:
     with pytest.raises(NotSupported, match="'mine'"):
         await backend.serve(info)
     assert backend.prepare(info) is info
+    assert backend.for_clients(info) is info
     with pytest.raises(NotSupported, match="'mine' has no keys"):
         backend.encrypt(info)
     backend.release(info)

@@ -13,7 +13,7 @@ import pytest
 from kernelwire import bridge as module
 from kernelwire import registry
 from kernelwire.bridge import Bridge, open_bridge
-from kernelwire.channels import ALL_CHANNELS, Channel
+from kernelwire.channels import ALL_CHANNELS, Channel, Receiver
 from kernelwire.client import connect
 from kernelwire.connection import ConnectionInfo
 from kernelwire.ends import ClientEnd, KernelEnd
@@ -466,6 +466,43 @@ async def test_a_message_too_large_for_the_other_side_stops_nothing_else(
         await world.ask(client)
         await world.kernel.publish(after=1)
         assert (await client.iopub.receive()).content == {"after": 1}
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+async def test_a_gap_among_the_replies_ends_nothing(
+    name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    world = Bridged(FAR_KEY, NEAR_KEY)
+    open_client = world.open_client
+
+    async def open_leaky(identity: bytes, channels: Collection[Channel]) -> ClientEnd:
+        end = await open_client(identity, channels)
+        if name in end.channels:
+            channel: Receiver = getattr(end, name)
+            receive, gaps = channel.receive, [GapNotice(None, None, "a test")]
+
+            async def with_gaps() -> WireMessage:
+                if gaps:
+                    raise gaps.pop()
+                return await receive()
+
+            monkeypatch.setattr(channel, "receive", with_gaps)
+        return end
+
+    monkeypatch.setattr(world, "open_client", open_leaky)
+    async with (
+        await world.far_backend.serve(world.far_info) as far,
+        await world.near_backend.serve(world.near_info) as near,
+    ):
+        world.kernel, world.near = Kernel(far, Session.of(world.far_info)), near
+        world.start()
+        async with world.client() as client:
+            await client.end.iopub.ready()
+            await world.ask(client, name)
+        assert len(world.ends) == 2, "the client was let go"
+        assert [record.levelno for record in caplog.records] == [logging.WARNING]
+        world.running.cancel()
+        await asyncio.gather(world.running, return_exceptions=True)
 
 
 async def test_a_gap_on_the_far_side_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -706,6 +706,123 @@ async def test_a_wire_is_detached_only_by_itself() -> None:
         await kernel.end.shell.send(message("2", b"a"))
 
 
+# Wires that have windows, and so put without a wait
+
+
+async def nowhere(channel: Channel, message: WireMessage) -> None:
+    pass
+
+
+def small_client(rooms: list[None] | None = None) -> ClientDemultiplexer:
+    return ClientDemultiplexer(
+        nowhere,
+        NoHeartbeat(),
+        max_message_bytes=LIMIT,
+        held=1,
+        iopub_held=1,
+        on_room=None if rooms is None else lambda: rooms.append(None),
+    )
+
+
+@pytest.mark.parametrize("name", ["shell", "control", "stdin", "iopub"])
+async def test_what_is_put_is_received_in_order_with_the_gaps_in_their_places(name: str) -> None:
+    client = ClientDemultiplexer(nowhere, NoHeartbeat(), max_message_bytes=LIMIT)
+    channel = getattr(client.end, name)
+    client.put(Channel(name), message("1"))
+    client.put(Channel(name), GapNotice(3, None, "the wire says so"))
+    client.put(Channel(name), message("2"))
+    assert text(await channel.receive()) == "1"
+    with pytest.raises(GapNotice, match="the wire says so") as caught:
+        await channel.receive()
+    assert (caught.value.count, caught.value.size) == (3, None)
+    assert text(await channel.receive()) == "2"
+    for other in {"shell", "control", "stdin", "iopub"} - {name}:
+        waiting = asyncio.create_task(getattr(client.end, other).receive())
+        await settle()
+        assert not waiting.done()
+        waiting.cancel()
+        await asyncio.wait([waiting])
+
+
+@pytest.mark.parametrize("name", ["shell", "control", "stdin"])
+async def test_a_wire_with_windows_is_told_when_to_stop_and_when_to_go_on(name: str) -> None:
+    rooms: list[None] = []
+    client = small_client(rooms)
+    kernel = KernelDemultiplexer(max_message_bytes=LIMIT, held=1, on_room=lambda: rooms.append(None))
+    channel = Channel(name)
+    for full, put, receive in (
+        (client.is_full, client.put, getattr(client.end, name).receive),
+        (kernel.is_full, lambda c, m: kernel.put(b"a", c, m), getattr(kernel.end, name).receive),
+    ):
+        rooms.clear()
+        assert not full(channel)
+        for number in range(3):  # what was granted may still come
+            put(channel, message(str(number)))
+            assert full(channel)
+        assert not any(full(other) for other in (Channel.SHELL, Channel.CONTROL, Channel.STDIN) if other != channel)
+        for number in range(3):
+            assert not rooms
+            assert text(await receive()) == str(number)
+        assert rooms == [None]
+        assert not full(channel)
+
+
+async def test_iopub_is_never_full() -> None:
+    rooms: list[None] = []
+    client = small_client(rooms)
+    for number in range(3):
+        client.put(Channel.IOPUB, message(str(number)))
+        assert not client.is_full(Channel.IOPUB)
+    client.put(Channel.IOPUB, GapNotice(None, None, "and so does the wire"))
+    with pytest.raises(GapNotice) as caught:
+        await client.end.iopub.receive()
+    assert caught.value.count == 3
+    with pytest.raises(GapNotice) as caught:
+        await client.end.iopub.receive()
+    assert caught.value.count is None
+    assert not rooms
+
+
+async def test_closing_a_full_channel_alone_lets_the_wire_go_on() -> None:
+    rooms: list[None] = []
+    client = small_client(rooms)
+    client.put(Channel.SHELL, message("1"))
+    assert client.is_full(Channel.SHELL)
+    await client.end.shell.aclose()
+    assert not client.is_full(Channel.SHELL)
+    assert rooms == [None]
+    client.put(Channel.SHELL, message("2"))
+    assert not client.is_full(Channel.SHELL)
+
+
+async def test_what_a_kernels_end_is_given_says_whose_it_is() -> None:
+    kernel = KernelDemultiplexer(max_message_bytes=LIMIT)
+    kernel.put(b"a", Channel.SHELL, message("1", b"somebody else"))
+    received = await kernel.end.shell.receive()
+    assert (text(received), received.peer) == ("1", b"a")
+    await kernel.end.shell.aclose()
+    kernel.put(b"a", Channel.SHELL, message("2"))
+    with pytest.raises(ChannelClosed):
+        await kernel.end.shell.receive()
+
+
+async def test_a_wire_that_publishes_to_all_by_itself() -> None:
+    published, wire = GatedWire(), GatedWire()
+    kernel = KernelDemultiplexer(max_message_bytes=10, publish=published.transmit)
+    kernel.attach(b"a", wire.transmit)
+    await kernel.end.iopub.send(message("1", b"topic"))
+    with pytest.raises(MessageTooLarge):
+        await kernel.end.iopub.send(message("too large"))
+    assert (published.taken, wire.taken) == (["1"], [])
+    await published.gate.acquire()
+    waiting = asyncio.create_task(kernel.end.iopub.send(message("2")))
+    await settle()
+    await kernel.end.iopub.aclose()
+    with pytest.raises(ChannelClosed):
+        await waiting
+    assert published.taken == ["1"]
+
+
 # The loop
 
 

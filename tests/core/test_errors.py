@@ -14,9 +14,11 @@ from kernelwire.errors import (
     MessageTooLarge,
     UnknownTransport,
 )
+from kernelwire.link import envelope, framing, records, seal
 from kernelwire.messages import Message, freeze
 from kernelwire.session import Session
 from kernelwire.signing import Signer
+from kernelwire.ticket import key_of
 
 SECRET = "".join(["5ec", "ret"])  # not one literal: a traceback quotes source lines
 
@@ -60,10 +62,18 @@ def test_attributes_say_what_the_text_says() -> None:
     assert str(unknown) == "no transport 'carrier' is installed (installed: ipc, tcp); did you mean tcp?"
     assert "none" in str(UnknownTransport("carrier", []))
 
+    assert issubclass(errors.WireDown, errors.NoBeat)  # who knows nothing of links takes it for a miss
+    assert issubclass(errors.OutcomeUnknown, errors.RequestFailed)
+    assert issubclass(errors.SealBroken, errors.LinkViolation)
+    assert not issubclass(errors.LinkViolation, errors.WireError)  # it never ends a channel
+
     gap = GapNotice(3, None, "the queue was full")
     assert (gap.count, gap.size, gap.reason) == (3, None, "the queue was full")
     assert "3 messages" in str(gap)
     assert "unknown number" in str(GapNotice(None, None, "reconnected"))
+    again = gap.again()
+    assert again is not gap
+    assert (str(again), again.count, again.size, again.reason) == (str(gap), 3, None, "the queue was full")
 
 
 class Opaque:
@@ -101,6 +111,13 @@ MISUSES: dict[str, Callable[[], object]] = {
     "no signature": lambda: Session(SECRET.encode()).unpack([b"", *signed(b"{}")[1:]]),
     "another key": lambda: Session(SECRET.encode() + b"!").unpack(signed(b"{}")),
     "replay": replayed,
+    "secret of a link": lambda: key_of(ConnectionInfo(extra={"link_secret": SECRET}), "link_secret"),
+    "a key of a link that is no text": lambda: key_of(ConnectionInfo(extra={"host_key": [SECRET]}), "host_key"),
+    "secret of a seal": lambda: seal.check_secret(SECRET.encode()),
+    "key of a seal": lambda: seal.public_key(SECRET.encode()),
+    "no frame of a link": lambda: list(records.decode(SECRET.encode())),
+    "no message of a link": lambda: envelope.unpack(0, memoryview(SECRET.encode())),
+    "no stream of a link": lambda: framing.Deframer(100).feed(SECRET.encode()),
 }
 
 

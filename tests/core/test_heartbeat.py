@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from kernelwire.channels import HeartbeatChannel
-from kernelwire.errors import ChannelClosed, ConnectionLost, NoBeat, NotSupported
+from kernelwire.errors import ChannelClosed, ConnectionLost, NoBeat, NotSupported, WireDown
 from kernelwire.heartbeat import HeartbeatMonitor
 
 
@@ -261,6 +261,87 @@ async def test_a_channel_that_refuses_at_once_does_not_keep_the_loop() -> None:
     async with HeartbeatMonitor(channel) as monitor:
         await monitor.wait_beating(False)
     assert channel.refused < 1000
+
+
+# A wire that is down
+
+
+async def test_while_the_wire_is_down_nothing_is_known_and_nothing_told(
+    channel: FakeHeartbeat, monitor: HeartbeatMonitor, changes: Changes, clock: Clock
+) -> None:
+    await channel.answer(0.5)
+    assert await changes.get() == (True, 0)
+    for _ in range(3):
+        await channel.asked.get()
+        clock.now += 7
+        channel.outcomes.put_nowait(WireDown("down"))
+    await settle()
+    assert monitor.is_beating is None
+    assert changes.empty()
+    await channel.answer(0.5)
+    assert await changes.get() == (True, 0)
+    assert monitor.is_beating is True
+
+
+async def test_the_time_that_the_wire_was_down_is_no_silence_of_the_kernel(
+    channel: FakeHeartbeat, monitor: HeartbeatMonitor, changes: Changes, clock: Clock
+) -> None:
+    await channel.answer(0.5)
+    assert await changes.get() == (True, 0)
+    await channel.asked.get()
+    clock.now += 100
+    channel.outcomes.put_nowait(WireDown("down"))
+    await channel.asked.get()
+    clock.now += 7
+    channel.outcomes.put_nowait(NoBeat("none"))
+    assert await changes.get() == (False, 7)
+
+
+async def test_who_waits_for_either_state_waits_on_while_the_wire_is_down(
+    channel: FakeHeartbeat, monitor: HeartbeatMonitor
+) -> None:
+    waiting = [asyncio.create_task(monitor.wait_beating(beating)) for beating in (True, False)]
+    await channel.answer(WireDown("down"))
+    await settle()
+    assert not any(task.done() for task in waiting)
+    await channel.answer(0.5)
+    await waiting[0]
+    await channel.answer(NoBeat("none"))
+    await waiting[1]
+
+
+async def test_a_wire_that_is_down_during_a_pause_changes_nothing(
+    channel: FakeHeartbeat, monitor: HeartbeatMonitor, changes: Changes
+) -> None:
+    await channel.answer(0.5)
+    assert await changes.get() == (True, 0)
+    await channel.asked.get()
+    monitor.pause()
+    channel.outcomes.put_nowait(WireDown("down"))
+    await settle()
+    assert channel.asked.empty()
+    assert monitor.is_beating is True
+    monitor.unpause()
+    await channel.answer(0.75)
+    await channel.asked.get()
+    assert changes.empty()
+
+
+class Down(FakeHeartbeat):
+    asks = 0
+
+    async def beat(self, timeout: float) -> float:
+        self.asks += 1
+        raise WireDown("at once")
+
+
+async def test_a_channel_that_is_down_at_once_is_not_asked_all_the_time() -> None:
+    channel = Down()
+    async with HeartbeatMonitor(channel, interval=60) as monitor:
+        await settle()
+        await asyncio.sleep(0.01)
+        assert monitor.is_beating is None
+        assert channel.asks == 1
 
 
 @pytest.mark.parametrize("error", [NotSupported("no heartbeat"), ConnectionLost("broken"), ChannelClosed("closed")])

@@ -46,6 +46,7 @@ PUBLIC = [
     "new_key",
     "open_bridge",
     "open_channels",
+    "serve",
 ]
 
 

@@ -89,14 +89,13 @@ async def test_a_new_question_takes_the_place_of_an_old_one() -> None:
             given_up.append(request.prompt)
 
     execution = Execution(session.message("execute_request"), Starter(), hook)
-    aiter(execution)  # it is used
     questions = Questions(
         cast("MessageChannel", stdin),
         session,
         lambda question: execution if question.is_child_of(execution.message) else None,
         lambda work, *arguments: asyncio.ensure_future(work(*arguments)),
     )
-    reading = asyncio.create_task(questions.read())
+    reading = [asyncio.create_task(questions.read()), asyncio.ensure_future(anext(aiter(execution)))]
     try:
         for prompt in ("once?", "again?"):
             await stdin.questions.put(session.message("input_request", {"prompt": prompt}, parent=execution.message))
@@ -105,8 +104,9 @@ async def test_a_new_question_takes_the_place_of_an_old_one() -> None:
         assert given_up == ["once?", "again?"]
         assert stdin.answers.empty()
     finally:
-        reading.cancel()
-        await asyncio.gather(reading, return_exceptions=True)
+        for each in reading:
+            each.cancel()
+        await asyncio.gather(*reading, return_exceptions=True)
 
 
 class Starter:

@@ -5,24 +5,28 @@ kernel has ended. The rest of the router is tested through the client.
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
 from kernelwire import router
+from kernelwire.channels import Channel
 from kernelwire.client import KernelClient
 from kernelwire.connection import ConnectionInfo
 from kernelwire.errors import (
     ChannelClosed,
     ConnectionLost,
     EndOfChannel,
+    GapNotice,
     Incomplete,
     KernelDied,
     KernelRestarted,
     NoReply,
+    OutcomeUnknown,
     RequestTimeout,
 )
-from kernelwire.execution import ExecuteResult, Execution
-from kernelwire.messages import Message
+from kernelwire.execution import ExecuteResult, Execution, InputRequest
+from kernelwire.messages import Message, WireMessage
 from kernelwire.session import Session
 from kernelwire_inprocess import InProcessBackend
 
@@ -191,6 +195,161 @@ async def test_what_comes_late_is_no_loss(client: KernelClient, kernel: RawKerne
     assert (await running).text == "late"
     await kernel.reply(probe)
     await kernel.idle(probe)
+
+
+# Messages are missing on a channel of replies
+
+
+def tell_of_gap(channel: Any, count: int | None = None) -> None:
+    channel._inbox.put_gap(GapNotice(count, None, "the wire says so"))
+
+
+@pytest.mark.parametrize("count", [None, 3])
+async def test_a_gap_among_replies_ends_what_waits_for_one_there(
+    client: KernelClient, kernel: RawKernel, count: int | None
+) -> None:
+    running, asking = started(client.execute("may have run")), asyncio.create_task(client.complete("x"))
+    on_control = asyncio.create_task(client.interrupt())
+    for _ in range(2):
+        await kernel.asked()
+    request, wire = await kernel.control.receive_from()
+    tell_of_gap(client.end.shell, count)
+    for ended in (running, asking):
+        with pytest.raises(OutcomeUnknown, match="the wire says so"):
+            await ended
+    assert not on_control.done()
+    await kernel.control.send(kernel.session.message("interrupt_reply", {"status": "ok"}, parent=request), wire.peer)
+    await on_control
+    again = started(client.execute("goes on"))
+    request = await kernel.asked("execute_request")
+    await kernel.reply(request)
+    await kernel.idle(request)
+    assert (await again).status == "ok"
+    assert client.broken is None
+
+
+async def test_a_gap_on_control_ends_what_waits_there(client: KernelClient, kernel: RawKernel) -> None:
+    asking = asyncio.create_task(client.interrupt())
+    other = asyncio.create_task(client.complete("x"))
+    await kernel.control.receive()
+    tell_of_gap(client.end.control)
+    with pytest.raises(OutcomeUnknown):
+        await asking
+    await kernel.reply(await kernel.asked())
+    await other
+
+
+async def test_output_that_came_before_a_gap_is_read_first(client: KernelClient, kernel: RawKernel) -> None:
+    execution = client.execute("print('half')")
+    messages = aiter(execution)
+    reading = asyncio.ensure_future(anext(messages))
+    request = await kernel.asked()
+    await kernel.publish(request, "stream", name="stdout", text="half")
+    assert (await reading).content["text"] == "half"
+    tell_of_gap(client.end.shell)
+    with pytest.raises(OutcomeUnknown):
+        await anext(messages)
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_what_has_its_reply_is_asked_after_as_ever(client: KernelClient, kernel: RawKernel) -> None:
+    running = started(client.execute("print('lost')"))
+    request = await kernel.asked()
+    await kernel.reply(request)
+    tell_of_gap(client.end.shell)
+    probe = await kernel.asked("kernel_info_request")
+    await kernel.reply(probe)
+    await kernel.idle(probe)
+    with pytest.raises(Incomplete):
+        await running
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_question_after_a_request_that_is_lost_is_asked_again(client: KernelClient, kernel: RawKernel) -> None:
+    running = started(client.execute("print('lost')"))
+    request = await kernel.asked()
+    await kernel.reply(request)
+    await kernel.asked("kernel_info_request")  # which this kernel forgets
+    tell_of_gap(client.end.shell)
+    await settle()
+    assert not running.done()
+    probe = await kernel.asked("kernel_info_request")
+    await kernel.reply(probe)
+    await kernel.idle(probe)
+    with pytest.raises(Incomplete):
+        await running
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_who_waits_for_a_reply_alone_is_not_asked_after_once_more(
+    client: KernelClient, kernel: RawKernel
+) -> None:
+    running = started(client.execute("x"))
+    request = await kernel.asked()
+    await kernel.idle(request)
+    await kernel.asked("kernel_info_request")
+    tell_of_gap(client.end.shell)
+    with pytest.raises(OutcomeUnknown):
+        await running
+
+
+async def test_what_was_not_sent_yet_is_sent_after_the_gap(client: KernelClient, kernel: RawKernel) -> None:
+    kernel.end.audible = False
+    running, asking = started(client.execute("later")), asyncio.create_task(client.complete("x"))
+    await settle()
+    tell_of_gap(client.end.shell)
+    await settle()
+    assert not running.done()
+    assert not asking.done()
+    kernel.end.audible = True
+    for _ in range(2):
+        request = await kernel.asked()
+        await kernel.reply(request)
+        await kernel.idle(request)
+    await asking
+    assert (await running).status == "ok"
+
+
+async def test_what_waits_to_be_sent_is_not_sent_after_it_was_given_up(
+    client: KernelClient, kernel: RawKernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = asyncio.Event()
+    outlet = client.end.shell._outlet  # type: ignore[attr-defined]
+    transmit = outlet._transmit
+
+    async def wait_for_room(channel: Channel, message: WireMessage) -> None:
+        await full.wait()
+        await transmit(channel, message)
+
+    monkeypatch.setattr(outlet, "_transmit", wait_for_room)
+    running, asking = started(client.execute("never")), asyncio.create_task(client.complete("x"))
+    await settle()
+    tell_of_gap(client.end.shell)
+    for ended in (running, asking):
+        with pytest.raises(OutcomeUnknown):
+            await ended
+    full.set()
+    asking = asyncio.create_task(client.kernel_info())
+    await kernel.reply(await kernel.asked("kernel_info_request"))  # the first one that it hears
+    await asking
+
+
+async def test_a_gap_on_stdin_ends_nothing(backend: InProcessBackend, info: ConnectionInfo, kernel: RawKernel) -> None:
+    async def hook(_: InputRequest) -> str:
+        return "answer"
+
+    session = Session.of(info)
+    end = await backend.connect(info, identity=session.session_id.encode())
+    async with KernelClient(end, session, input_hook=hook, time_to_dead=60) as client:
+        running = started(client.execute("input()"))
+        request = await kernel.asked()
+        tell_of_gap(client.end.stdin)
+        reply = await kernel.ask(request, prompt="?")
+        assert reply.content["value"] == "answer"
+        await kernel.reply(request)
+        await kernel.idle(request)
+        assert (await running).status == "ok"
+        assert client.broken is None
 
 
 # Somebody knows that the kernel has ended

@@ -129,9 +129,9 @@ def test_space_around_and_line_breaks_within(breaks: list[tuple[int, str]]) -> N
 
 
 def test_a_ticket_never_has_what_only_the_host_may_have() -> None:
-    hosts = INFO.replace(host_private_key=key_text(PRIVATE_KEY), curve_secretkey=b"x" * 40)
+    hosts = INFO.replace(host_private_key=key_text(PRIVATE_KEY), host_token="t", curve_secretkey=b"x" * 40)
     assert encode(hosts) == TEXT
-    assert set(PRIVATE_FIELDS) == {"host_private_key", "curve_secretkey"}
+    assert set(PRIVATE_FIELDS) == {"host_private_key", "host_token", "curve_secretkey"}
     assert hosts.extra["host_private_key"], "the caller's own is left alone"
 
 

@@ -12,6 +12,7 @@ import kernelwire
 from kernelwire import errors
 from kernelwire.connection import ConnectionInfo
 from kernelwire.testing import BEHAVIOURS
+from kernelwire.testing.absences import ABSENCES
 
 ROOT: Final = Path(__file__).parents[2]
 DOCS: Final = ROOT / "docs"
@@ -46,6 +47,11 @@ def test_the_behaviours_are_those_of_the_kit() -> None:
         for each in BEHAVIOURS
     ]
     assert rows == expected
+
+
+def test_the_absences_are_those_of_the_kit() -> None:
+    rows = re.findall(r"^\| `(no_\w+)` \| (.+) \|$", page("reference/behaviours.md"), re.MULTILINE)
+    assert rows == [(each.name, each.summary) for each in ABSENCES.values()]
 
 
 def test_every_connection_field_is_listed() -> None:

@@ -133,4 +133,5 @@ class Faults:
         return self._rng.choice(wires) if wires else None
 
     def _process(self) -> Process | None:
-        return self._rng.choice(self._world.processes)
+        living = [process for process in self._world.processes if not process.over]
+        return self._rng.choice(living) if living else None

@@ -23,12 +23,12 @@ def next_frame(machine: ClientLink | Peer, peer: Peer, stage: Stage) -> tuple[by
 
 def check_bounds(peer: Peer, stage: Stage) -> None:
     """What an end may keep of messages on their way."""
-    for out in peer.out:
-        if out.kept > stage.scale.kept + stage.largest:
-            raise Broken("bound", f"{out.kept} bytes are kept on lane {out.number.name}")
-    for into in peer.into:
-        if into.position.offset > stage.largest:
-            raise Broken("bound", f"{into.position.offset} bytes of one message have come")
+    out_c, out_d = peer.out
+    if max(out_c.kept, out_d.kept) > stage.scale.kept + stage.largest:
+        raise Broken("bound", f"{out_c.kept} and {out_d.kept} bytes are kept on the lanes")
+    into_c, into_d = peer.into
+    if max(into_c._assembly.size, into_d._assembly.size) > stage.largest:
+        raise Broken("bound", f"{into_c.position.offset} and {into_d.position.offset} bytes of one message have come")
 
 
 def lane_bytes(plaintext: bytes) -> tuple[int, int]:

@@ -5,7 +5,7 @@ from typing import Final
 
 from kernelwire.channels import Channel
 from kernelwire.errors import LinkViolation
-from kernelwire.link.envelope import LANE_OF, Item, pack
+from kernelwire.link.envelope import LANE_OF, Item
 from kernelwire.link.host import Admission, HostLink, Member
 from kernelwire.link.log import ENTRY_OVERHEAD, Log
 from kernelwire.link.peer import Event
@@ -173,7 +173,10 @@ class Host:
         """Put a message into the log."""
         content = message("iopub", len(self.record.messages), body, b"topic")
         self.link.publish(content)
-        size = pack(Channel.IOPUB, content).size
+        entry = self.link.log.at(len(self.record.messages))
+        if entry is None:
+            raise Broken("lost", f"{name(content)} is not in the log")
+        size = entry.payload.size
         self.record.add(content, size)
         self._stage.largest = max(self._stage.largest, size)
         held = self.link.log.held

@@ -82,7 +82,6 @@ class Wire:
         down: the other way.
         member: who the host thinks that this is; None before it was greeted.
         session: what should follow from that.
-        refused: whether the host has sent a refusal, and is done with it.
         born: when it was opened.
         haste: how probable it is that a frame is delivered when it is its turn.
         shakes: handshakes of the client and the host; None when they are over.
@@ -90,7 +89,7 @@ class Wire:
     """
 
     __slots__ = (
-        "born", "down", "haste", "member", "number", "process", "refused", "seals", "session", "shakes", "up",
+        "born", "down", "haste", "member", "number", "process", "seals", "session", "shakes", "up",
     )  # fmt: skip
 
     def __init__(
@@ -102,7 +101,6 @@ class Wire:
         self.down = Flow(windows)
         self.member: Member | None = None
         self.session: Session | None = None
-        self.refused = False
         self.born = now
         self.haste = haste
         self.shakes: list[Handshake | None] = [None, None]

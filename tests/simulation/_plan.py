@@ -1,7 +1,7 @@
 """What one schedule is like: each is drawn to be bad in ways of its own, since all faults at once hide each other."""
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from simulation._scale import REAL, Scale, small
@@ -64,9 +64,13 @@ def draw(rng: random.Random) -> Plan:
     is_slow = pace >= 0.5  # so slow that silence is noticed before all is over
     if not is_slow:
         chosen = [name for name in chosen if name != "half-open"] or ["cut"]
-    is_real = rng.random() < 0.02
+    scale = REAL if rng.random() < 0.02 else small(rng)
+    large = rng.choice((0.0, 0.02, 0.2))
+    has_sleeper = rng.random() < 0.15
+    if has_sleeper and scale is not REAL:  # there must be more for it than it may be sent
+        scale, large = replace(scale, window=(800, 2_000), desk=500, log=1_000_000, large=800), 0.2
     return Plan(
-        scale=REAL if is_real else small(rng),
+        scale=scale,
         sealed=rng.random() < 0.02,
         clients=clients,
         members_limit=rng.choice((clients, clients, clients + 1, 64)),
@@ -74,11 +78,11 @@ def draw(rng: random.Random) -> Plan:
         idle=rng.choice((0.1, 0.3, 0.6)),
         pace=pace,
         told=0.7 if is_slow else 0.97,
-        requests=rng.randrange(20, 30) // clients,
+        requests=rng.randrange(16, 26) // clients,
         outputs=rng.choice(((0, 1, 2, 3), (1, 2), (2, 3, 6), (5,))),
-        large=rng.choice((0.0, 0.02, 0.2)),
+        large=large,
         faults=(tuple(chosen), tuple(_RARE.get(name, 1.0) for name in chosen)),
         fault_rate=rng.choice((0.015, 0.03, 0.06)),
-        has_sleeper=rng.random() < 0.15,
+        has_sleeper=has_sleeper,
         is_watched=rng.random() < 0.1,
     )

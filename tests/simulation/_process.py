@@ -8,7 +8,7 @@ from kernelwire.channels import Channel
 from kernelwire.errors import GapNotice, LinkViolation
 from kernelwire.link.client import ClientLink, Joined
 from kernelwire.link.envelope import CHANNELS, LANE_OF, Item
-from kernelwire.link.records import Beat, Beaten, Bye, Lane, Reason
+from kernelwire.link.records import Beat, Beaten, Bye, Reason
 from kernelwire.link.resume import Outcome
 from kernelwire.messages import WireMessage
 from simulation._checker import ENVELOPE, Broken, Expected, Session, message, name
@@ -84,7 +84,7 @@ class Process:
         self._stage = stage
         self._outgoing: tuple[Expected, Expected] = (deque(), deque())
         self._numbers = [0, 0]
-        self._desk = Desk[None](stage)
+        self._desk = Desk[Channel](stage)
         self._spell = Spell(stage, name)
         self._unknown: set[Channel] = set()
         self._beats = self._beaten = 0
@@ -216,7 +216,8 @@ class Process:
             return False
         for lane in LANES:
             for _ in range(8):
-                self._desk.take(lane)
+                if self._desk.take(lane) is None:
+                    break
         self._look_for_room()
         return True
 
@@ -280,7 +281,7 @@ class Process:
             return
         stage.delivered += 1
         lane = LANE_OF[channel]
-        self._desk.put(lane, content.size, None)
+        self._desk.put(lane, content.size, channel)
         if not self.link.peer.into[lane].room:
             stage.seen["no room at a client"] += 1
             self._spell.add(lane, content.size)

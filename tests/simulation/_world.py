@@ -6,6 +6,7 @@ from typing import Final
 from kernelwire.channels import Channel
 from kernelwire.link.records import Lane
 from simulation._calm import Calm
+from simulation._checker import Broken
 from simulation._faults import Faults
 from simulation._host import Host
 from simulation._pipe import Wire
@@ -18,6 +19,9 @@ MESSAGES: Final = 200
 
 CUTS: Final = 5
 """How many connections break at least."""
+
+
+_PATIENCE: Final = 5_000
 
 
 class World:
@@ -34,14 +38,12 @@ class World:
         host: the one that runs.
         processes: the clients that run.
         intruders: those who try to get in as one of them.
-        delivered_in_storm: messages, while things went wrong.
     """
 
     def __init__(self, plan: Plan, rng: random.Random, *, history: list[str] | None = None) -> None:
         self.stage = Stage(rng, plan.scale, sealed=plan.sealed, history=history)
         self.plan = plan
         self._rng = rng
-        self.delivered_in_storm = 0
         self._born = 0
         self.host = self._new_host()
         self.processes = [self._new_process() for _ in range(plan.clients)]
@@ -56,7 +58,6 @@ class World:
             Broken: a promise was.
         """
         self._storm()
-        self.delivered_in_storm = self.stage.delivered
         self.settle()
         while self.stage.delivered < MESSAGES:
             for process in self.processes:
@@ -116,6 +117,8 @@ class World:
                 self._faults.happen(rng.choices(names, weights)[0])
             if steps > plan.steps and not steps % 5:
                 self._faults.cut()
+            if steps > _PATIENCE:
+                raise Broken("hung", "nobody connects any more, so that nothing can break")
 
     def _step(self) -> None:
         """Somebody's turn. What is to be done then is done in part, or not at all."""

@@ -12,7 +12,7 @@ from simulation._scale import applied
 from simulation._script import FRAMES, SCALE, Script, all_cuts, run_cuts, run_often_cut
 from simulation.soak import seeds
 
-SCHEDULES: Final = 2_000
+SCHEDULES: Final = 1_500
 
 THINGS: Final = {
     "BEGIN",

@@ -5,7 +5,8 @@
     door         connections that have not shown yet who they are: how many, for how long
     websocket    one connection: what may come at all, and how fast
     admission    who may come in
-    switchboard  rooms, and from whom to whom
+    switchboard  who comes into which room
+    room         a host, its clients, and from whom to whom
     outbox       what waits for one connection, and how much of it
     limits, log, metrics, server
 """

@@ -1,4 +1,4 @@
-"""The door: connections from their first byte to their last; how many there are, and for how long nobody knows whose."""
+"""The door: connections from first to last; how many there are, and for how long nobody knows whose."""
 
 import asyncio
 from collections import Counter
@@ -6,7 +6,8 @@ from typing import Any
 
 from aiohttp import web
 
-from kernelwire_socketio.relay.limits import Limits
+from kernelwire_socketio import refusals
+from kernelwire_socketio.relay.limits import Buckets, Limits
 from kernelwire_socketio.relay.log import Log
 from kernelwire_socketio.relay.metrics import Counts
 
@@ -30,13 +31,13 @@ class Visitor(web.RequestHandler):
         self._door = door
         self._timer: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:  # noqa: D102 - asyncio's
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         peer = transport.get_extra_info("peername")
         self.source = str(peer[0]) if isinstance(peer, tuple) else "unix"
         self._door.enter(self)
 
-    def connection_lost(self, exc: BaseException | None) -> None:  # noqa: D102
+    def connection_lost(self, exc: BaseException | None) -> None:
         self._door.leave(self)
         super().connection_lost(exc)
 
@@ -73,6 +74,7 @@ class Door:
         self._behind_proxy = behind_proxy
         self._log = log
         self._counts = counts
+        self._tries = Buckets(limits.joins / 60, limits.joins) if limits.joins else None
         self._pending: Counter[str] = Counter()
         self._inside: set[Visitor] = set()
 
@@ -102,6 +104,14 @@ class Door:
             if forwarded_for:
                 visitor.source = forwarded_for.rsplit(",", 1)[-1].strip()[:64]
             self._wait(visitor)
+
+    def may_try(self, visitor: Visitor) -> bool:
+        """Whether it does not come too often."""
+        if self._tries is None or self._tries.try_spend(visitor.source, asyncio.get_running_loop().time()):
+            return True
+        self._counts.refused[refusals.RATE] += 1
+        self._log("refused", source=visitor.source, code=refusals.RATE)
+        return False
 
     def settle(self, visitor: Visitor) -> None:
         """It has found its partner."""

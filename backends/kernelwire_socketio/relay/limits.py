@@ -23,7 +23,8 @@ class Limits:
         pending: connections from one address that have no partner yet.
         rooms: rooms that one host token may have open at a time.
         clients: clients in a room.
-        joins: attempts to join, per minute, from one address, and to one room; the first so many at once.
+        joins: attempts to join, per minute, from one address, and to one room; the first so many at once. 0 for no
+            limit.
         frames: messages per second on one connection; above that it is read more slowly.
         rate: bytes per second on one connection, likewise; 0 for no limit.
         deadline: seconds from being connected to having joined.

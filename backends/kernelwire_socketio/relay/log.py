@@ -8,8 +8,8 @@ from typing import Final, TextIO
 
 from kernelwire_socketio.relay.limits import Bucket
 
-_RATE: Final = 5.0
-_BURST: Final = 100.0
+_RATE: Final = 20.0
+_BURST: Final = 200.0
 """Lines about one kind of event, per second and at once: a log is not to be filled by strangers."""
 
 

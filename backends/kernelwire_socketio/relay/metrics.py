@@ -52,8 +52,8 @@ class Metrics:
     def collect(self) -> Iterable[Metric]:
         """For prometheus_client."""
         counts = self._counts
-        for name, (text, value) in self._gauges.items():
-            yield GaugeMetricFamily(f"kernelwire_relay_{name}", text, value())
+        for name, (text, ask) in self._gauges.items():
+            yield GaugeMetricFamily(f"kernelwire_relay_{name}", text, ask())
         for name, text, number in (
             ("received_bytes", "Bytes of messages that came.", counts.bytes_in),
             ("received_frames", "Messages that came.", counts.frames_in),

@@ -28,6 +28,7 @@ class Flow:
         """Have a message sent; False if it is too much."""
         if self.held + len(message) > FLOW_LIMIT:
             return False
+        self.held += len(message)
         self.outbox.put_parcel(Parcel(message, self))
         return True
 

@@ -1,191 +1,20 @@
-"""Rooms: one host, its clients, and what goes between them. Nothing here waits, and nothing looks into what passes."""
+"""All rooms of a relay: who may come into which, and who comes together there."""
 
-import asyncio
-import itertools
+import time
 from collections import Counter
-from collections.abc import Awaitable
+from collections.abc import Callable
 
-from kernelwire_socketio import events, refusals
+from kernelwire_socketio import refusals
 from kernelwire_socketio.host_tokens import Grant
 from kernelwire_socketio.refusals import Refused
-from kernelwire_socketio.relay.limits import HOST_PAUSE, Limits
+from kernelwire_socketio.relay.door import Door
+from kernelwire_socketio.relay.limits import Limits
 from kernelwire_socketio.relay.log import Log
 from kernelwire_socketio.relay.metrics import Counts
-from kernelwire_socketio.relay.outbox import Flow, Parcel
+from kernelwire_socketio.relay.room import Client, Host, Room
 from kernelwire_socketio.relay.websocket import WebSocket
 from kernelwire_socketio.role_tokens import RoleClaims
-from kernelwire_socketio.rooms import text_of
-
-
-class Room:
-    """A host and its clients, or clients that wait for one.
-
-    Attributes:
-        id: see :mod:`kernelwire_socketio.rooms`.
-        host: None while there is none.
-        clients: all of them.
-    """
-
-    def __init__(self, id: bytes) -> None:  # noqa: A002 - what it is
-        self.id = id
-        self.host: Host | None = None
-        self.clients: set[Client] = set()
-
-    @property
-    def name(self) -> str:
-        """The beginning of its id, for the log."""
-        return text_of(self.id)[:8]
-
-
-class Client:
-    """A client's connection.
-
-    Arguments:
-        board: see there.
-        room: its room.
-        socket: what it is reached by.
-
-    Attributes:
-        room, socket: as given.
-        number: its pipe's, at the host that it is with.
-    """
-
-    def __init__(self, board: "Switchboard", room: Room, socket: WebSocket) -> None:
-        self._board = board
-        self.room = room
-        self.socket = socket
-        self.number = 0
-        self._host: Host | None = None
-        self._here = Flow(socket.outbox)
-        self._there: Flow | None = None
-
-    def pair(self, host: "Host", number: int) -> None:
-        """The host is there: both are told."""
-        self._host, self.number = host, number
-        self._there = Flow(host.socket.outbox)
-        host.say(events.OPEN, number)
-        self.socket.outbox.put_nowait(Parcel(events.encode(events.OPEN)))
-        self._board.door_settle(self.socket)
-
-    def on_event(self, name: str, data: memoryview) -> bool:
-        """Data for the host."""
-        if name != events.DATA or self._host is None or self._there is None or not data:
-            return False
-        message = events.encode(events.DATA, data, self.number)
-        if not self._there.put(message):
-            self.socket.drop("flood")
-        self._board.count(message)
-        return True
-
-    def until_room(self) -> Awaitable[object] | None:
-        """Not to be read while too much waits for its host."""
-        if self._host is None or self._host.socket.outbox.held < HOST_PAUSE:
-            return None
-        return self._host.until_room()
-
-    def take(self, data: memoryview) -> None:
-        """Data from the host."""
-        message = events.encode(events.DATA, data)
-        if not self._here.put(message):
-            self.socket.drop("reads too slowly")
-        self._board.count(message)
-
-    def left(self) -> None:
-        """Its connection is over."""
-        self._board.remove_client(self)
-        if self._host is not None:
-            self._host.forget(self.number)
-
-    def send_away(self) -> None:
-        """Its host has gone, or does not want it: what waits for it is sent, then it is closed."""
-        self._host = None
-        self.socket.finish()
-
-
-class Host:
-    """A host's connection.
-
-    Arguments:
-        board: see there.
-        room: its room.
-        socket: what it is reached by.
-        claims: what its role token said.
-        grant: what its host token allows; None where none is needed.
-
-    Attributes:
-        socket, claims, grant: as given.
-    """
-
-    def __init__(
-        self, board: "Switchboard", room: Room, socket: WebSocket, claims: RoleClaims, grant: Grant | None
-    ) -> None:
-        self._board = board
-        self.room = room
-        self.socket = socket
-        self.claims = claims
-        self.grant = grant
-        self._numbers = itertools.count(1)
-        self._clients: dict[int, Client] = {}
-        self._probe: asyncio.TimerHandle | None = None
-
-    def pair(self, client: Client) -> None:
-        """A client is there."""
-        number = next(self._numbers)
-        self._clients[number] = client
-        client.pair(self, number)
-
-    def say(self, name: str, number: int | None = None) -> None:
-        """Tell it something."""
-        self.socket.outbox.put_nowait(Parcel(events.encode(name, b"", number)))
-
-    def on_event(self, name: str, data: memoryview) -> bool:
-        """Data for a client, or a goodbye to one."""
-        if name == events.PROBE:
-            self.end_probe()
-            return True
-        number = events.number_of(data)
-        if number is None or name not in (events.DATA, events.CLOSE):
-            return False
-        client = self._clients.get(number)
-        if client is None:
-            return True  # it has left, and the host could not know yet
-        if name == events.DATA:
-            client.take(data[events.NUMBER.size :])
-        else:
-            del self._clients[number]
-            client.send_away()
-        return True
-
-    def until_room(self) -> Awaitable[object]:
-        """Until less waits for it, or it has left."""
-        return self.socket.outbox.room.wait()
-
-    def forget(self, number: int) -> None:
-        """A client has gone by itself."""
-        if self._clients.pop(number, None) is not None:
-            self.say(events.CLOSE, number)
-
-    def probe(self, seconds: float) -> None:
-        """See whether it is there; if it does not answer in time, it is not."""
-        if self._probe is None:
-            self.say(events.PROBE)
-            loop = asyncio.get_running_loop()
-            self._probe = loop.call_later(seconds, self.socket.drop, "not there any more")
-
-    def end_probe(self) -> None:
-        """It has answered, or is gone."""
-        if self._probe is not None:
-            self._probe.cancel()
-            self._probe = None
-
-    def left(self) -> None:
-        """Its connection is over, and so its clients'."""
-        self.end_probe()
-        self.socket.outbox.room.turn()
-        self._board.remove_host(self)
-        clients, self._clients = self._clients, {}
-        for client in clients.values():
-            client.send_away()
+from kernelwire_socketio.tokens import LEEWAY
 
 
 class Switchboard:
@@ -193,17 +22,24 @@ class Switchboard:
 
     Arguments:
         limits: what is allowed.
+        door: who came in by it.
         log: where to tell.
         counts: for the metrics.
+        clock: seconds since the epoch.
 
     Attributes:
+        door: as given.
         rooms: by their id.
     """
 
-    def __init__(self, limits: Limits, log: Log, counts: Counts) -> None:
+    def __init__(
+        self, limits: Limits, door: Door, log: Log, counts: Counts, clock: Callable[[], float] = time.time
+    ) -> None:
+        self.door = door
         self._limits = limits
         self._log = log
         self._counts = counts
+        self._clock = clock
         self.rooms: dict[bytes, Room] = {}
         self._rooms_of: Counter[str] = Counter()
 
@@ -216,9 +52,13 @@ class Switchboard:
         room = self.rooms.get(claims.room) or Room(claims.room)
         if claims.role == "host":
             self._check_host(room, claims, grant)
-            host = Host(self, room, socket, claims, grant)
-            self._replace(room, host)
+            if room.host is not None:
+                room.host.socket.drop("came again")
+                room.host.left()
+            room.host = host = Host(self, room, socket, claims, grant)
             socket.partner = host
+            if grant is not None:
+                self._rooms_of[grant.jti] += 1
         else:
             self._check_client(room)
             client = Client(self, room, socket)
@@ -226,14 +66,16 @@ class Switchboard:
             socket.partner = client
         self.rooms[room.id] = room
         self._counts.joined[claims.role] += 1
-        self._log("joined", role=claims.role, room=room.name, source=socket.visitor.source)
+        self._log("joined", **socket.partner.described)
 
     def begin(self, socket: WebSocket) -> None:
         """Once the connection itself knows that it has joined."""
         match socket.partner:
             case Host() as host:
                 if host.room.host is host:
-                    self.door_settle(socket)
+                    self.door.settle(socket.visitor)
+                    if host.grant is not None:
+                        host.stay(host.grant.expires + LEEWAY - self._clock())
                     for client in tuple(host.room.clients):
                         host.pair(client)
             case Client() as client:
@@ -252,11 +94,9 @@ class Switchboard:
         """Likewise."""
         if host.room.host is host:
             host.room.host = None
-            host.room.clients.clear()
             if host.grant is not None:
                 self._rooms_of[host.grant.jti] -= 1
                 self._rooms_of += Counter()
-            self._log("host left", room=host.room.name)
             self._tidy(host.room)
 
     def count(self, message: bytes) -> None:
@@ -264,14 +104,12 @@ class Switchboard:
         self._counts.frames_out += 1
         self._counts.bytes_out += len(message)
 
-    def door_settle(self, socket: WebSocket) -> None:
-        """A connection has its partner."""
-
     def _check_host(self, room: Room, claims: RoleClaims, grant: Grant | None) -> None:
         old = room.host
         if old is not None and (old.claims.host, old.claims.instance) != (claims.host, claims.instance):
             if old.claims.host == claims.host:
-                old.probe(self._limits.probe)  # it may be a dead one of the same machine; then the next attempt succeeds
+                # The same machine's: maybe a dead process, of which nobody has told us. Then the next attempt succeeds.
+                old.probe(self._limits.probe)
             raise Refused(refusals.CONFLICT, "the room has another host")
         if grant is not None and old is None:
             most = self._limits.rooms if grant.rooms is None else min(grant.rooms, self._limits.rooms)
@@ -285,17 +123,6 @@ class Switchboard:
         if len(room.clients) >= most:
             raise Refused(refusals.FULL, f"the room has {most} clients, and no place for more")
 
-    def _replace(self, room: Room, host: Host) -> None:
-        old, room.host = room.host, None
-        if old is not None:
-            room.host = old
-            old.say(events.REPLACED)
-            old.socket.finish()
-            old.left()
-        room.host = host
-        if host.grant is not None:
-            self._rooms_of[host.grant.jti] += 1
-
     def _tidy(self, room: Room) -> None:
-        if room.host is None and not room.clients:
-            self.rooms.pop(room.id, None)
+        if room.host is None and not room.clients and self.rooms.get(room.id) is room:
+            del self.rooms[room.id]

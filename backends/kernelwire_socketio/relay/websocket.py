@@ -9,8 +9,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, Protocol
 
-from aiohttp import WSMsgType, web
+from aiohttp import WebSocketError, WSMsgType, web
 
+from kernelwire.link.waking import Turnstile
 from kernelwire_socketio import events
 from kernelwire_socketio.relay.door import Door, Visitor
 from kernelwire_socketio.relay.limits import Bucket, Limits
@@ -39,14 +40,20 @@ class Partner(Protocol):
     def left(self) -> None:
         """The connection is over."""
 
+    @property
+    def described(self) -> dict[str, str | None]:
+        """Who it is, for the log."""
 
-class Website(Protocol):
+
+class Shared(Protocol):
     """What a websocket needs of its relay."""
 
     limits: Limits
     counts: Counts
     door: Door
     log: Log
+    sockets: "set[WebSocket]"
+    gone: Turnstile
 
 
 class WebSocket:
@@ -62,37 +69,45 @@ class WebSocket:
         partner: who has joined; None before.
         visitor: the connection below.
         sending_since: since when one message is being sent; 0 if none is.
+        received, sent: bytes of messages.
     """
 
-    def __init__(self, relay: Website, handler: Callable[["WebSocket"], Awaitable[None]], server: object) -> None:
+    def __init__(self, relay: Shared, handler: Callable[["WebSocket"], Awaitable[None]], server: object) -> None:
         self._relay = relay
         self._handler = handler
         self._socket = web.WebSocketResponse(
             max_msg_size=events.LIMIT + 1, compress=False, autoping=False, timeout=relay.limits.deadline
         )
-        self.outbox: Outbox = handler.__self__.queue  # type: ignore[attr-defined] # of engine.io's socket
+        self._engine: Any = handler.__self__  # type: ignore[attr-defined] # engine.io's side of this
+        self.outbox: Outbox = self._engine.queue
         self.partner: Partner | None = None
         self.sending_since = 0.0
+        self.received = self.sent = 0
         self._connected = False
-        self._closing = False
+        self._closing = self._dropped = False
         limits, now = relay.limits, asyncio.get_running_loop().time()
         self._frames = Bucket(limits.frames, limits.frames, now)
         self._bytes = Bucket(limits.rate, limits.rate, now) if limits.rate else None
         self.visitor: Visitor
 
     async def __call__(self, environ: dict[str, Any]) -> web.WebSocketResponse:
-        """Serve the request to its end."""
+        """Serve the request, which asks for a websocket, to its end."""
         request: web.BaseRequest = environ["aiohttp.request"]
         assert isinstance(request.protocol, Visitor)
         self.visitor = request.protocol
         environ[KEY] = self
+        self._relay.sockets.add(self)
         try:
             await self._socket.prepare(request)
             await self._handler(self)
         finally:
             self._closing = True
+            self._engine.closed = True  # whatever went wrong: engine.io forgets only those that are
+            self._relay.sockets.discard(self)
+            self._relay.gone.turn()
             if self.partner is not None:
                 self.partner.left()
+                self._relay.log("left", **self.partner.described, received=self.received, sent=self.sent)
         return self._socket
 
     async def wait(self) -> str | bytes | None:
@@ -109,16 +124,21 @@ class WebSocket:
             pause = self._frames.spend(1, now)
             if message.type is WSMsgType.BINARY:
                 counts.bytes_in += len(data)
+                self.received += len(data)
                 if self._bytes is not None:
                     pause = max(pause, self._bytes.spend(len(data), now))
                 if not self._take(data):
                     return data if self._is_for_engine(data) else None
             elif message.type is WSMsgType.TEXT:
-                return str(data) if data == _PONG else self._end(malformed=data != _GOODBYE)
+                if data == _PONG:
+                    return str(data)
+                self._end(malformed=data != _GOODBYE)
+                return None
             elif message.type is WSMsgType.PING:
                 await self._socket.pong(data)
             elif message.type is not WSMsgType.PONG:
-                return self._end(malformed=message.type is WSMsgType.ERROR)
+                self._end(malformed=isinstance(data, WebSocketError))
+                return None
             row += 1
             if pause or row % _SLICE == 0:
                 await asyncio.sleep(pause)
@@ -133,6 +153,7 @@ class WebSocket:
         else:
             await self._socket.send_str(message)
         self.sending_since = 0.0
+        self.sent += len(message)
 
     async def close(self) -> None:
         """For engine.io."""
@@ -148,7 +169,9 @@ class WebSocket:
 
     def drop(self, why: str) -> None:
         """Break it off."""
-        self._closing = True
+        if self._dropped:
+            return
+        self._closing = self._dropped = True
         self._relay.door.expel(self.visitor, why)
 
     def _take(self, data: bytes) -> bool:

@@ -12,9 +12,9 @@ from typing import Final
 from kernelwire import control
 from kernelwire.cli import OK, signals
 from kernelwire.cli.arguments import seconds
-from kernelwire.cli.process import RunningProcess
 from kernelwire.cli.running import find, read
 from kernelwire.errors import KernelDied
+from kernelwire.processes import RunningProcess
 
 HELP: Final = "interrupt what a kernel executes"
 

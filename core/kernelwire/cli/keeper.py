@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from kernelwire.cli import OK
-from kernelwire.cli.process import ProcessIdentity
 from kernelwire.cli.running import Record, RunningKernel, read
 from kernelwire.errors import ConfigurationError, KernelDied, KernelExited, KernelwireError
 from kernelwire.launcher import Launcher, Process
 from kernelwire.manager import KernelManager
+from kernelwire.processes import ProcessIdentity
 
 RESTART: Final = signal.SIGUSR1
 RESTART_NOW: Final = signal.SIGUSR2

@@ -17,13 +17,13 @@ from kernelwire import kernelspecs
 from kernelwire.cli import OK, signals
 from kernelwire.cli.arguments import seconds, telling
 from kernelwire.cli.keeper import RESTART, RESTART_NOW
-from kernelwire.cli.process import ProcessIdentity, RunningProcess
 from kernelwire.cli.running import Record, RunningKernel, find, read, taken
 from kernelwire.client import connect
 from kernelwire.connection_file import ConnectionFile
 from kernelwire.errors import ConfigurationError, KernelDied, KernelExited, RequestTimeout
 from kernelwire.kernelspecs import KernelSpec
 from kernelwire.launcher import LocalLauncher, Process, end_process
+from kernelwire.processes import ProcessIdentity, RunningProcess
 
 HELP: Final = "restart a kernel that 'kernelwire start' has started"
 

@@ -17,11 +17,11 @@ from typing import Final, NamedTuple, Self
 from kernelwire import connection_file as connection_files
 from kernelwire import control, registry
 from kernelwire.cli.liveness import nobody_listens
-from kernelwire.cli.process import ProcessIdentity, RunningProcess
 from kernelwire.connection import ConnectionInfo
 from kernelwire.connection_file import ConnectionFile
 from kernelwire.errors import ConfigurationError, ConnectionFileError, KernelwireError, RequestTimeout
 from kernelwire.launcher import end_process
+from kernelwire.processes import ProcessIdentity, RunningProcess
 
 FIELD: Final = "kernelwire"
 

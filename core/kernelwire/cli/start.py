@@ -24,7 +24,6 @@ from kernelwire import kernelspecs, registry
 from kernelwire.cli import OK, UNREACHABLE, signals
 from kernelwire.cli.arguments import seconds, telling, wait_for_kernel
 from kernelwire.cli.keeper import keep, started
-from kernelwire.cli.process import until
 from kernelwire.cli.running import RunningKernel
 from kernelwire.client import connect
 from kernelwire.errors import ConfigurationError, NotServed
@@ -32,6 +31,7 @@ from kernelwire.kernel_address import SPOKEN
 from kernelwire.launch import Encryption
 from kernelwire.launcher import LocalLauncher
 from kernelwire.manager import KernelManager
+from kernelwire.processes import until
 
 HELP: Final = "start a kernel that goes on by itself"
 

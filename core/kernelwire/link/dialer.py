@@ -20,7 +20,7 @@ from kernelwire.link.pump import Clock, boot_time, is_cancelled, pump
 from kernelwire.link.records import Beat, Beaten, Bye, Lane, Ping, Ready, Reason
 from kernelwire.link.resume import Outcome
 from kernelwire.link.sealed import SealedPipe, Secrets
-from kernelwire.link.waking import Bell, Turnstile
+from kernelwire.link.waking import Bell, Patience, Turnstile
 from kernelwire.loop_bound import LoopBound
 from kernelwire.messages import WireMessage
 
@@ -245,13 +245,14 @@ class Dialer(LoopBound):
     async def _linger(self) -> None:
         loop = asyncio.get_running_loop()
         peer = self._link.peer
-        until = loop.time() + LINGER
-        progress, stage, patience = peer.progress, self._stage, loop.time() + PATIENCE
+        until, stage = loop.time() + LINGER, self._stage
+        patience = Patience(PATIENCE, (peer.progress, stage), loop.time())
         self._hurry()
-        while self._unsent() and not self._task.done() and (left := min(until, patience) - loop.time()) > 0:
-            await self._sent.wait(left)
-            if peer.progress != progress or self._stage > stage:
-                progress, stage, patience = peer.progress, max(stage, self._stage), loop.time() + PATIENCE
+        while self._unsent() and not self._task.done():
+            now, stage = loop.time(), max(stage, self._stage)
+            if now >= until or patience.is_over((peer.progress, stage), now):
+                break
+            await self._sent.wait(min(until, patience.until) - now)
         if not peer.up:
             return
         self._closing = True

@@ -18,7 +18,7 @@ from kernelwire.link.pipe import Listener, Pipe
 from kernelwire.link.pump import Clock, boot_time, is_cancelled, pump
 from kernelwire.link.records import Beat, Beaten, Bye, Lane, Ping, Ready, Reason
 from kernelwire.link.sealed import SealedPipe, Secrets
-from kernelwire.link.waking import Bell, Turnstile
+from kernelwire.link.waking import Bell, Patience, Turnstile
 from kernelwire.messages import WireMessage
 
 _log = logging.getLogger(__name__)
@@ -117,6 +117,7 @@ class Server:
             on_close=self._close,
         )
         self.end: KernelEnd = self._demultiplexer.end
+        self.end.connected = 0
         self._accepting = [
             asyncio.create_task(self._accept(), name="kernelwire link host"),
             asyncio.create_task(self._tidy(), name="kernelwire link host"),
@@ -177,6 +178,7 @@ class Server:
         if (replaced := self._lines.get(member.identity)) is not None:
             replaced.replace()
         self._lines[member.identity] = line
+        self.end.connected = len(self._lines)
         if admission.is_new:
             self._demultiplexer.attach(member.identity, _Wire(self, member))
         self._look_for_room(line)  # there may be some since it was here last
@@ -199,6 +201,7 @@ class Server:
             readying.cancel()
             if line.is_current:
                 del self._lines[member.identity]
+                self.end.connected = len(self._lines)
                 member.close(self._clock())
                 self._progress.turn()
 
@@ -262,16 +265,14 @@ class Server:
     async def _wait_while(self, in_the_way: Callable[[], Sequence[Member]]) -> None:
         """Until nobody is in the way any more but who makes no progress: a short break costs nobody anything."""
         loop = asyncio.get_running_loop()
-        seen: dict[Member, tuple[int, float]] = {}
+        seen: dict[Member, Patience] = {}
         while members := [member for member in in_the_way() if not member.is_stuck]:
             now = loop.time()
             for member in members:
-                progress, patience = seen.get(member, (-1, 0.0))
-                if member.peer.progress != progress:
-                    seen[member] = (member.peer.progress, now + PATIENCE)
-                elif now >= patience:
+                patience = seen.setdefault(member, Patience(PATIENCE, None, now))
+                if patience.is_over(member.peer.progress, now):
                     member.give_up()
-            waiting = [seen[member][1] for member in members if not member.is_stuck]
+            waiting = [seen[member].until for member in members if not member.is_stuck]
             if waiting:
                 await self._progress.wait(max(min(waiting) - now, 0))
 

@@ -1,4 +1,4 @@
-"""Two small ways to wake tasks of one loop."""
+"""Two small ways to wake tasks of one loop, and one to wait for something only as long as it gets on."""
 
 import asyncio
 
@@ -58,3 +58,38 @@ class Turnstile:
             await asyncio.wait([waiter], timeout=seconds)
         finally:
             self._waiters.pop(waiter, None)
+
+
+class Patience:
+    """Is over when there was no progress for some seconds.
+
+    In two steps, so that a loop that was held up first gets to what has come meanwhile.
+
+    Arguments:
+        seconds: how long without progress.
+        progress: anything that changes when there is some.
+        now: the loop's time.
+
+    Attributes:
+        until: when to look again.
+    """
+
+    def __init__(self, seconds: float, progress: object, now: float) -> None:
+        self._step = seconds / 2
+        self._begin(progress, now)
+
+    def _begin(self, progress: object, now: float) -> None:
+        self._progress = progress
+        self._is_last_step = False
+        self.until = now + self._step
+
+    def is_over(self, progress: object, now: float) -> bool:
+        """Whether it is; arguments as for the class."""
+        if progress != self._progress:
+            self._begin(progress, now)
+        elif now >= self.until:
+            if self._is_last_step:
+                return True
+            self._is_last_step = True
+            self.until = now + self._step
+        return False

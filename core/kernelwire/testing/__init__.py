@@ -1,7 +1,8 @@
 """The conformance kit, and what tests of kernels and transports need. Imports no test framework."""
 
 from kernelwire.testing import behaviours as behaviours
-from kernelwire.testing.harness import BackendHarness, BridgeHarness, Client, Harness, Kernel, Pair
+from kernelwire.testing.conformance import TransportConformance
+from kernelwire.testing.harness import BackendHarness, BridgeHarness, Client, Harness, Kernel, Known, Pair
 from kernelwire.testing.kit import (
     BEHAVIOURS,
     SUITE,
@@ -29,6 +30,7 @@ __all__ = [
     "Hanging",
     "Harness",
     "Kernel",
+    "Known",
     "LeftBehind",
     "Level",
     "Outcome",
@@ -38,6 +40,7 @@ __all__ = [
     "Script",
     "ScriptedKernel",
     "Status",
+    "TransportConformance",
     "run",
     "summary",
 ]

@@ -254,12 +254,18 @@ class FaultyPipe(Pipe):
         asyncio.get_running_loop().call_soon(self._middle.finish_cut)  # the client gets what is ready all the same
 
     async def _pass_on(self, passing: Passing) -> list[bytes]:
-        return [] if self._broken.done() else await self._middle.pass_on(passing)
+        if self._broken.done():  # what it still brings does not count
+            return []
+        pieces = await self._middle.pass_on(passing)
+        return [] if self._broken.done() else pieces
 
     def _passing(self, direction: Direction, data: bytes) -> list[Passing]:
         return [Passing(self._number, direction, *each) for each in self._streams[direction].feed(data)]
 
     async def _unless_broken(self, work: Coroutine[Any, Any, T]) -> T:
+        if self._broken.done():
+            work.close()
+            raise ConnectionLost("cut")
         working = asyncio.ensure_future(work)
         try:
             ends: list[asyncio.Future[Any]] = [working, self._broken]

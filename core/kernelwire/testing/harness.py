@@ -4,9 +4,10 @@ import itertools
 import os
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, Final
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from kernelwire import registry
 from kernelwire.backend import Backend, Capabilities
@@ -183,16 +184,31 @@ class Pair:
             await self.kernel.end.aclose()
 
 
+class Known(NamedTuple):
+    """What an author declares of a behaviour that the transport does not show yet.
+
+    Attributes:
+        reason: for people, with an address to read more at.
+        until: the version of the transport's distribution from which on it counts as a failure all the same.
+    """
+
+    reason: str
+    until: str
+
+
 class Harness(ABC):
     """What the author of a transport gives to the kit.
 
     Attributes:
         name: for reports.
         capabilities: what the transport claims.
+        known: failures that the author knows of, by the behaviour's name. Never one of the level *core*: there it
+            counts as a failure.
     """
 
     name: str
     capabilities: Capabilities
+    known: Mapping[str, Known] = MappingProxyType({})
 
     @abstractmethod
     def open(self) -> AbstractAsyncContextManager[Pair]:
@@ -314,5 +330,6 @@ def _of_chain(links: Sequence[Capabilities]) -> Capabilities:
         lossless_iopub=all(link.lossless_iopub for link in links),
         gap_notice=all(link.gap_notice for link in links),
         beat="kernel" if all(link.beat == "kernel" for link in links) else "peer",
-        max_message_bytes=min(link.max_message_bytes for link in links),
+        # What a client's own end refuses. What only a link further on does, the bridge before it drops.
+        max_message_bytes=links[-1].max_message_bytes,
     )

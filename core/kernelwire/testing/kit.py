@@ -47,6 +47,7 @@ class Group(StrEnum):
     HEARTBEAT = "heartbeat"
     RELIABLE = "reliable"
     REMOTE = "remote"
+    CLAIMS = "claims"
 
 
 class Level(StrEnum):
@@ -66,6 +67,10 @@ class Status(StrEnum):
     PASS = "pass"  # noqa: S105 - no password
     FAIL = "fail"
     NOT_APPLICABLE = "n/a"
+    """What it requires is not claimed, and nobody has found it either."""
+    KNOWN = "known"
+    """It fails, as the author has declared."""
+    NOT_RUN = "not run"
 
 
 Check = Callable[[Pair, random.Random], Awaitable[None]]
@@ -128,6 +133,7 @@ class Outcome:
         seconds: how long it took.
         seed: replays its random choices.
         error: what was raised, if it failed.
+        note: what else there is to say.
     """
 
     behaviour: Behaviour
@@ -135,28 +141,34 @@ class Outcome:
     seconds: float
     seed: int
     error: BaseException | None = None
+    note: str = ""
 
     def __str__(self) -> str:
         line = f"{self.behaviour.number:2} {self.status:4} {self.behaviour.name} ({self.seconds:.2f} s)"
+        line += f": {self.note}" if self.note else ""
         if self.error is None:
             return line
         return f"{line}, seed {self.seed}\n{''.join(traceback.format_exception(self.error))}"
 
 
 def summary(outcomes: Iterable[Outcome]) -> str:
-    """How many behaviours of each level have passed, of those that apply: ``core 34/34 · reliable 6/6 · remote 0/12``.
+    """How many behaviours of each level have passed, of those that apply: ``core 34/34 · reliable 6/6``.
 
-    A level of which nothing applies says ``not claimed``.
+    A level of which nothing applies counts them all: ``remote 0/12 not claimed``.
     """
     by_level: dict[Level, list[Status]] = {level: [] for level in Level}
     for outcome in outcomes:
-        by_level[outcome.behaviour.level].append(outcome.status)
+        if outcome.behaviour.group is not Group.CLAIMS:
+            by_level[outcome.behaviour.level].append(outcome.status)
     return " · ".join(_of_level(level, statuses) for level, statuses in by_level.items() if statuses)
 
 
 def _of_level(level: Level, statuses: list[Status]) -> str:
     tried = [status for status in statuses if status is not Status.NOT_APPLICABLE]
-    return f"{level} {tried.count(Status.PASS)}/{len(tried)}" if tried else f"{level} not claimed"
+    if not tried:
+        return f"{level} 0/{len(statuses)} not claimed"
+    others = [f"{tried.count(each)} {each}" for each in (Status.KNOWN, Status.NOT_RUN) if each in tried]
+    return f"{level} {tried.count(Status.PASS)}/{len(tried)}" + (f" ({', '.join(others)})" if others else "")
 
 
 class LeftBehind(AssertionError):

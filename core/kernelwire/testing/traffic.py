@@ -3,13 +3,16 @@
 import asyncio
 import itertools
 from collections.abc import Iterable
-from typing import Self
+from typing import Final, Self
 
 from kernelwire.message_channel import MessageReceiver, MessageSender
 from kernelwire.session import Session
 from kernelwire.testing.harness import Client, Pair
 
-MSG_TYPE = "numbered"
+MSG_TYPE: Final = "numbered"
+
+PACE: Final = 0.01
+"""Seconds between the messages of a stream that flows."""
 
 
 class Stream:
@@ -19,7 +22,7 @@ class Stream:
         name: for reports.
         sender: where they go in.
         receiver: where they must come out; whatever else comes there is passed over.
-        session: makes them.
+        sessions: makes them, and accepts them.
         peer: whom they are for, at a kernel's end; None if they are for the kernel.
 
     Attributes:
@@ -28,35 +31,56 @@ class Stream:
     """
 
     def __init__(
-        self, name: str, sender: MessageSender, receiver: MessageReceiver, session: Session, peer: bytes | None
+        self,
+        name: str,
+        sender: MessageSender,
+        receiver: MessageReceiver,
+        sessions: tuple[Session, Session],
+        peer: bytes | None,
     ) -> None:
         self.name = name
         self.to_kernel = peer is None
         self._sender = sender
         self._receiver = receiver
-        self._session = session
+        self._session, self._accepting = sessions
         self._peer = peer or b""
         self._sent = 0
         self._received = 0
 
-    async def send(self, sizes: Iterable[int]) -> None:
-        """A message with a buffer for each size."""
+    async def send(self, sizes: Iterable[int], *, last: bool = False) -> None:
+        """A message with a buffer for each size.
+
+        Arguments:
+            sizes: in bytes.
+            last: ends `receive_to_the_last`.
+        """
         for size in sizes:
-            buffer = bytes([self._sent % 256]) * size
-            message = self._session.message(MSG_TYPE, {"number": self._sent, "size": size}, buffers=[buffer])
+            content = {"number": self._sent, "size": size, "last": last}
+            message = self._session.message(MSG_TYPE, content, buffers=[bytes([self._sent % 256]) * size])
             self._sent += 1
             await self._sender.send(message, self._peer)
 
     async def receive(self, count: int) -> None:
-        """Until so many have come; raises whatever the channel does, and AssertionError where another is due."""
+        """So many of them; raises whatever the channel does, and AssertionError where another is due."""
         for _ in range(count):
-            while (message := await self._receiver.receive()).msg_type != MSG_TYPE:
-                pass
-            number, size = message.content["number"], message.content["size"]
-            assert number == self._received, f"{self.name}: message {number} where {self._received} is due"
-            (buffer,) = message.buffers
-            assert buffer == bytes([number % 256]) * size, f"{self.name}: message {number} is not as it was sent"
-            self._received += 1
+            await self._receive()
+
+    async def receive_to_the_last(self) -> None:
+        """As `receive`, until the one that is the last."""
+        while not await self._receive():
+            pass
+
+    async def _receive(self) -> bool:
+        while (message := await self._receiver.receive()).msg_type != MSG_TYPE:
+            pass
+        number, size = message.content["number"], message.content["size"]
+        assert number == self._received, f"{self.name}: message {number} where {self._received} is due"
+        (buffer,) = message.buffers
+        assert buffer == bytes([number % 256]) * size, f"{self.name}: message {number} is not as it was sent"
+        # What comes twice, or was changed, never comes out of a session, but it counts it.
+        assert not self._accepting.rejected, self._accepting.rejected
+        self._received += 1
+        return bool(message.content["last"])
 
 
 class Traffic:
@@ -69,13 +93,13 @@ class Traffic:
 
     def __init__(self, pair: Pair, client: Client, peer: bytes) -> None:
         self.peer = peer
-        self._sessions = (pair.kernel.session, client.session)
+        up, down = (client.session, pair.kernel.session), (pair.kernel.session, client.session)
         self.streams: list[Stream] = []
         for name in ("shell", "control", "stdin"):
             ours, theirs = getattr(client, name), getattr(pair.kernel, name)
-            self.streams.append(Stream(f"{name} to the kernel", ours, theirs, client.session, None))
-            self.streams.append(Stream(f"{name} to the client", theirs, ours, pair.kernel.session, peer))
-        self.streams.append(Stream("iopub", pair.kernel.iopub, client.iopub, pair.kernel.session, b"numbered"))
+            self.streams.append(Stream(f"{name} to the kernel", ours, theirs, up, None))
+            self.streams.append(Stream(f"{name} to the client", theirs, ours, down, peer))
+        self.streams.append(Stream("iopub", pair.kernel.iopub, client.iopub, down, b"numbered"))
 
     @classmethod
     async def open(cls, pair: Pair, client: Client) -> Self:
@@ -90,7 +114,8 @@ class Traffic:
         Each stream has tasks of its own.
 
         Raises:
-            AssertionError: one of them was lost, came twice, out of order or not whole. Others in a group.
+            AssertionError: one of them was lost, came twice, out of order or not whole. In a group, as all of these.
+            whatever a channel raises.
         """
         shares: list[list[int]] = [[] for _ in self.streams]
         for size, share in zip(sizes, itertools.cycle(shares), strict=False):
@@ -99,6 +124,21 @@ class Traffic:
             for stream, share in zip(self.streams, shares, strict=True):
                 tasks.create_task(stream.send(share))
                 tasks.create_task(stream.receive(len(share)))
-        # What comes twice never comes out of a session, but it counts it.
-        for session in self._sessions:
-            assert not session.rejected, session.rejected
+
+    async def flow(self, until: asyncio.Event) -> None:
+        """Send small messages on all streams at an easy pace until it is set, and wait until all have arrived.
+
+        Raises:
+            as `exchange`.
+        """
+        async with asyncio.TaskGroup() as tasks:
+            for stream in self.streams:
+                tasks.create_task(_send(stream, until))
+                tasks.create_task(stream.receive_to_the_last())
+
+
+async def _send(stream: Stream, until: asyncio.Event) -> None:
+    while not until.is_set():
+        await stream.send([10])
+        await asyncio.sleep(PACE)
+    await stream.send([10], last=True)

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kernelwire.cli import running
-from kernelwire.cli.process import ProcessIdentity
 from kernelwire.cli.running import FIELD, Record, RunningKernel
 from kernelwire.connection import ConnectionInfo
 from kernelwire.connection_file import ConnectionFile
 from kernelwire.errors import ConfigurationError, ConnectionFileError, ConnectionFileNotFound
+from kernelwire.processes import ProcessIdentity
 
 INFO = ConnectionInfo(transport="ipc", ip="/nowhere/k", control_port=1, kernel_name="x", key=b"k")
 

@@ -12,10 +12,10 @@ import psutil
 import pytest
 
 from integration._fake_kernel import fake
-from kernelwire.cli.process import ProcessIdentity
 from kernelwire.cli.running import taken
 from kernelwire.connection import ConnectionInfo
 from kernelwire.connection_file import ConnectionFile, read
+from kernelwire.processes import ProcessIdentity
 
 PATIENCE = 60
 

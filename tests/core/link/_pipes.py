@@ -13,8 +13,11 @@ from kernelwire.errors import ConnectionLost, EndOfChannel
 from kernelwire.link.backend import PipeBackend
 from kernelwire.link.peer import Timing
 from kernelwire.link.pipe import Listener, Pipe
+from kernelwire.link.records import Control, Hello, decode
+from kernelwire.link.sealed import SealedPipe, Secrets
 from kernelwire.link.waking import Turnstile
 from kernelwire.messages import WireMessage
+from kernelwire.ticket import key_of
 
 CAPACITY: Final = 256 * 1024
 """Bytes that are on the way in one direction at the most; one piece may be larger."""
@@ -25,11 +28,12 @@ class Flow:
 
     Attributes:
         frozen: whether what goes in stays in, and nobody is told.
+        lost: whether what goes in vanishes, and nobody is told of anything any more.
         passed: bytes that were put in.
     """
 
     def __init__(self) -> None:
-        self.frozen = False
+        self.frozen = self.lost = False
         self.passed = 0
         self._pieces: deque[bytes] = deque()
         self._size = 0
@@ -37,6 +41,8 @@ class Flow:
         self._changed = Turnstile()
 
     async def put(self, data: bytes) -> None:
+        if self.lost:
+            return
         while self._size > CAPACITY and self._end is None:
             await self._changed.wait()
         if self._end is not None:
@@ -58,6 +64,8 @@ class Flow:
         raise self._end
 
     def end(self, error: Exception, *, drop: bool = False) -> None:
+        if self.lost:
+            return
         if drop:
             self._pieces.clear()
         if self._end is None:
@@ -154,10 +162,15 @@ class Network(Listener):
 
     def cut(self) -> None:
         """Break all pipes; what is on the way is lost."""
-        for near, far in self.pairs:
+        for near, _ in self.pairs:
             for flow in (near.outgoing, near.incoming):
                 flow.end(ConnectionResetError("cut"), drop=True)
-            del far
+
+    def half_open(self) -> None:
+        """Break the newest pipe, and tell the client's end only."""
+        near, _ = self.pairs[-1]
+        near.incoming.end(ConnectionResetError("broken"))
+        near.incoming.lost = near.outgoing.lost = True
 
     def freeze(self) -> None:
         """Let nothing through the pipes that there are, and tell nobody."""
@@ -226,3 +239,28 @@ async def settle(turns: int = 50) -> None:
     """Let every task run until it waits for something that only the test, or time, can bring."""
     for _ in range(turns):
         await asyncio.sleep(0)
+
+
+HOST: Final = Secrets(key_of(INFO, "link_secret"), key_of(INFO, "host_key"), key_of(INFO, "host_private_key"))
+CLIENT: Final = Secrets(HOST.link_secret, HOST.host_key)
+
+
+async def answer(network: Network) -> tuple[SealedPipe, Hello]:
+    """As a host made by hand: the next pipe, with its client's hello."""
+    sealed = await SealedPipe.answer(await network.accept(), HOST)
+    (hello,) = decode(await sealed.receive())
+    assert isinstance(hello, Hello)
+    return sealed, hello
+
+
+async def say(sealed: SealedPipe, *records: Control) -> None:
+    await sealed.send(b"".join(record.encode() for record in records))
+
+
+async def ask(network: Network, hello: Hello, secrets: Secrets = CLIENT) -> tuple[SealedPipe, Control]:
+    """As a client made by hand: a pipe with this hello, and the host's answer."""
+    sealed = await SealedPipe.dial(network.reach(), secrets)
+    await say(sealed, hello)
+    (record,) = decode(await sealed.receive())
+    assert isinstance(record, Control)
+    return sealed, record

@@ -1,5 +1,6 @@
-"""The heartbeat over a link: what an answer, a refusal, silence and a break each mean; on a host that does what the test
-says. With real links see the dialer's tests.
+"""The heartbeat over a link: what an answer, a refusal, silence and a break each mean.
+
+On a host that does what the test says; with real links see the dialer's tests.
 """
 
 import asyncio
@@ -50,7 +51,7 @@ def beating(host: Host, timeout: float = 60) -> "asyncio.Task[float]":
     return asyncio.create_task(host.heartbeat.beat(timeout))
 
 
-def is_mere_miss(error: BaseException | None) -> bool:
+def is_mere_miss(error: object) -> bool:
     return isinstance(error, NoBeat) and not isinstance(error, WireDown)
 
 

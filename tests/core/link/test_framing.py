@@ -1,4 +1,4 @@
-"""Frames in a stream: whatever the pieces it comes in, the frames are the same; and what is no such stream is refused."""
+"""Frames in a stream: whatever pieces it comes in, the frames are the same; and what is no such stream is refused."""
 
 import pytest
 from hypothesis import given
@@ -19,7 +19,7 @@ def greeted() -> Deframer:
 def test_a_frame_is_its_length_and_its_bytes() -> None:
     assert frame(b"abc") == b"\0\0\0\x03abc"
     assert frame(b"") == b"\0\0\0\0"
-    assert PREAMBLE == b"kernelwire link\0" + bytes([VERSION])
+    assert b"kernelwire link\0" + bytes([VERSION]) == PREAMBLE
 
 
 @given(st.lists(st.binary(max_size=LIMIT), max_size=8), st.data())

@@ -1,11 +1,11 @@
-"""A bell and a turnstile: no wake-up is lost, whoever is cancelled when."""
+"""A bell, a turnstile and patience: no wake-up is lost, whoever is cancelled when."""
 
 import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
 
-from kernelwire.link.waking import Bell, Turnstile
+from kernelwire.link.waking import Bell, Patience, Turnstile
 
 from ._pipes import settle
 
@@ -120,3 +120,29 @@ async def test_who_is_cancelled_or_has_waited_long_enough_leaves_nothing_behind(
         await asyncio.wait([waiting])
     assert not turnstile._waiters
     turnstile.turn()
+
+
+# Patience
+
+
+def test_patience_is_over_after_so_long_without_progress() -> None:
+    patience = Patience(2, "a", 100)
+    assert [patience.is_over("a", now) for now in (100, 100.9, 101, 101.9, 102)] == [False] * 4 + [True]
+
+
+def test_progress_begins_it_anew() -> None:
+    patience = Patience(2, "a", 100)
+    assert not patience.is_over("a", 101.5)
+    assert not patience.is_over("b", 103)
+    assert patience.until == 104
+    assert not patience.is_over("b", 104.5)
+    assert not patience.is_over("b", 105)
+    assert patience.is_over("b", 105.5)
+
+
+def test_a_loop_that_was_held_up_looks_once_more_before_it_gives_up() -> None:
+    patience = Patience(2, "a", 100)
+    assert not patience.is_over("a", 1000)
+    assert patience.until == 1001
+    assert not patience.is_over("b", 1000.5)  # what had come meanwhile
+    assert patience.until == 1001.5

@@ -17,7 +17,9 @@ PUBLIC = [
     "Hanging",
     "Harness",
     "Kernel",
+    "Known",
     "LeftBehind",
+    "Level",
     "Outcome",
     "Pair",
     "Resources",
@@ -25,7 +27,9 @@ PUBLIC = [
     "Script",
     "ScriptedKernel",
     "Status",
+    "TransportConformance",
     "run",
+    "summary",
 ]
 
 

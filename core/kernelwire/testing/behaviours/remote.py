@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import io
+import itertools
 import logging
 from collections.abc import Callable, Collection, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from kernelwire.errors import ConnectionLost
 from kernelwire.testing.faults import Direction, Passing, Tamper
 from kernelwire.testing.harness import Client, Pair
 from kernelwire.testing.kit import Group, behaviour
-from kernelwire.testing.traffic import Traffic
+from kernelwire.testing.traffic import PACE, Traffic
 
 GREETING = 3
 """Pieces each way with which a connection begins."""
@@ -26,8 +27,8 @@ SOME = [100] * 14
 
 CANARY = "a canary in clear text"
 
-Work = Callable[[], Coroutine[Any, Any, None]]
-"""Lets messages pass, and checks them."""
+Work = Callable[[asyncio.Event], Coroutine[Any, Any, None]]
+"""Lets messages pass until that is set, and checks them."""
 
 Change = Callable[[Sequence[bytes]], Sequence[bytes]]
 """What becomes of pieces that follow each other: what comes out instead of all of them."""
@@ -50,9 +51,9 @@ async def _assert_noticed(pair: Pair, work: Work, tamper: Tamper, *, anew: bool 
     """The connection does not outlive this, and no message is lost, changed, repeated or out of order.
 
     Arguments:
-        pair: the client, too, is one of it.
-        work: lets messages pass, and checks them.
-        tamper: what is done meanwhile.
+        pair: what it happens to.
+        work: lets messages pass meanwhile.
+        tamper: what is done to them.
         anew: on a new connection, from its first byte on.
     """
     middle = pair.middle
@@ -60,17 +61,17 @@ async def _assert_noticed(pair: Pair, work: Work, tamper: Tamper, *, anew: bool 
     middle.tamper = lambda passing: tamper(passing) if passing.pipe <= last else [passing.data]
     if anew:
         middle.cut()
+    noticed = asyncio.Event()
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(work())
-        tasks.create_task(middle.until_opened(last + 1))
+        tasks.create_task(work(noticed))
+        await middle.until_opened(last + 1)
+        noticed.set()
     middle.tamper = None
-    await work()
 
 
 async def _open(pair: Pair) -> Work:
-    """A client, and some messages between the kernel and it."""
-    traffic = await Traffic.open(pair, await pair.connect())
-    return lambda: traffic.exchange(SOME)
+    """A client, and messages between the kernel and it."""
+    return (await Traffic.open(pair, await pair.connect())).flow
 
 
 @behaviour(47, Group.REMOTE, "encrypted", "resume")
@@ -182,18 +183,20 @@ async def crossed_wires_are_noticed(pair: Pair, _: Random) -> None:
     clients = [client, await pair.connect()]
     for direction in Direction:
         carry = _carry((first, direction), (middle.opened, direction))
-        await _assert_noticed(pair, lambda: _publish(pair, clients), carry)
+        await _assert_noticed(pair, lambda noticed: _publish(pair, clients, noticed), carry)
 
 
-async def _publish(pair: Pair, clients: Collection[Client]) -> None:
-    """Some messages for several clients."""
-    for number in range(20):
+async def _publish(pair: Pair, clients: Collection[Client], noticed: asyncio.Event) -> None:
+    """Messages for several clients, which get all of them."""
+    for number in itertools.count():
         await pair.kernel.publish(number=number)
-    for client in clients:
-        for number in range(20):
+        for client in clients:
             while (message := await client.iopub.receive()).msg_type != "display_data":
                 pass
             assert message.content["number"] == number
+        if noticed.is_set():
+            return
+        await asyncio.sleep(PACE)
 
 
 async def _assert_nobody_was_heard(pair: Pair, client: Client) -> None:
@@ -220,14 +223,14 @@ def _withhold(direction: Direction) -> Tamper:
 async def a_replayed_beginning_is_noticed(pair: Pair, _: Random) -> None:
     """What a client has said on a connection, from its first byte on, is said again on the next one."""
     middle = pair.middle
-    work = await _open(pair)
+    traffic = await Traffic.open(pair, await pair.connect())
     middle.record = True
     middle.cut()
-    await work()
+    await traffic.exchange(SOME)
     middle.record = False
     said = [each.data for each in middle.passed if each.direction is Direction.TO_HOST]
     for count in (2, GREETING, len(said)):
-        await _assert_noticed(pair, work, _say_again(said[:count]), anew=True)
+        await _assert_noticed(pair, traffic.flow, _say_again(said[:count]), anew=True)
 
 
 def _say_again(said: Sequence[bytes]) -> Tamper:
@@ -253,7 +256,7 @@ def _with_version(version: int) -> Change:
 
 
 @behaviour(57, Group.REMOTE, "encrypted", "resume")
-async def nobody_takes_another_client_s_place(pair: Pair, _: Random) -> None:
+async def an_identity_cannot_be_taken(pair: Pair, _: Random) -> None:
     """Somebody else who may connect claims a client's identity, also while that one is away: refused.
 
     The client goes on, and its replies reach nobody else.

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from kernelwire.testing import BEHAVIOURS, BackendHarness, Behaviour, Group, Status, behaviours, run
+from kernelwire.testing import BEHAVIOURS, BackendHarness, Behaviour, Group, Level, Status, behaviours, run
 
-from ._mutants import Mutant
+from ._mutants import BrokenLink, Mutant
 
 
 def test_every_module_is_part_of_the_suite() -> None:
@@ -31,9 +31,27 @@ def test_every_behaviour_says_what_it_is(each: Behaviour) -> None:
     assert each.name == getattr(each.check, "__name__", None)
 
 
-@pytest.mark.parametrize("each", BEHAVIOURS, ids=lambda each: each.name)
+CORE = [each for each in BEHAVIOURS if each.level is Level.CORE]
+
+
+@pytest.mark.parametrize("each", CORE, ids=lambda each: each.name)
 def test_no_false_alarm(each: Behaviour) -> None:
     """Neither for the in-process transport, nor for a mutant that is none."""
     for harness in (BackendHarness("inprocess"), BackendHarness("inprocess"), Mutant()):
         outcome = run(harness, each)
         assert outcome.status is Status.PASS, str(outcome)
+
+
+@pytest.mark.parametrize("each", [each for each in BEHAVIOURS if each not in CORE], ids=lambda each: each.name)
+def test_no_false_alarm_for_links(each: Behaviour) -> None:
+    """For a link that is not broken. The conformance tests try the pipe itself."""
+    outcome = run(BrokenLink(lambda _: None), each)
+    assert outcome.status is Status.PASS, str(outcome)
+
+
+@pytest.mark.parametrize("each", BEHAVIOURS, ids=lambda each: each.name)
+def test_levels_say_what_they_require(each: Behaviour) -> None:
+    needed = {Level.CORE: set(), Level.RELIABLE: {"resume"}, Level.REMOTE: {"encrypted"}}[each.level]
+    assert needed <= set(each.requires)
+    if each.level is Level.CORE:
+        assert not {"resume", "encrypted"} & set(each.requires)

@@ -12,8 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from kernelwire.cli import process as module
-from kernelwire.cli.process import ProcessIdentity, RunningProcess, until
+from kernelwire import processes as module
+from kernelwire.processes import ProcessIdentity, RunningProcess, until
 
 # A parent that is asked for nothing more, and one child of it in its group.
 TWO = """
