@@ -137,7 +137,7 @@ class _Client:
         if (replaced := kernel.clients.get(identity)) is not None:
             replaced.demultiplexer.close(EndOfChannel("another client connected with the same identity"))
         kernel.clients[identity] = self
-        kernel.demultiplexer.attach(identity, self._to_client)
+        kernel.demultiplexer.attach(identity, self._to_client, self.demultiplexer)
 
     async def _to_kernel(self, channel: Channel, message: WireMessage) -> None:
         if self._kernel.clients.get(self._identity) is not self:

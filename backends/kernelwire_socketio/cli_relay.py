@@ -124,8 +124,8 @@ async def _serve(arguments: argparse.Namespace, keys: "HostKeys | None", context
             f"--host {arguments.host} --port {arguments.port}: cannot be listened on: {error.strerror or error}"
         ) from None
     url = _url(arguments.host, port, tls=context is not None)
-    print(json.dumps({"url": url, "port": port, "pid": os.getpid()}) if arguments.json else url, flush=True)
     relay.log("started", url=url, limits=json.dumps(dataclasses.asdict(limits)))
+    print(json.dumps({"url": url, "port": port, "pid": os.getpid()}) if arguments.json else url, flush=True)
     await ended.wait()
     relay.log("ending")
     await relay.close()

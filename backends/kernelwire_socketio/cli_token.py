@@ -140,8 +140,9 @@ def _private_key(file: str) -> "Ed25519PrivateKey":
 
     path = Path(file)
     data, mode = private_file.read(path, _MAX_BYTES)
+    key = read_private(data, file)
     private_file.warn_if_open(path, mode, "an operator's key", stacklevel=2)
-    return read_private(data, file)
+    return key
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -25,7 +25,8 @@ class SharedContext:
         with self._lock:
             if self._context is None:
                 self._context = zmq.Context()
-                self._context.set(zmq.MAX_SOCKETS, 65535)
+                # zmq's tables for 65,535 take most of a megabyte, in each context.
+                self._context.set(zmq.MAX_SOCKETS, 8192)
             self._users += 1
             return self._context
 

@@ -77,6 +77,8 @@ def _is_v4_header(header: Content) -> bool:
     if "version" not in header:
         return True
     version = header["version"]
+    if type(version) is str and version.startswith("5."):  # nearly always
+        return False
     major = _NUMBER.match(version) if isinstance(version, str) else None
     return major is not None and int(major[0]) < 5
 

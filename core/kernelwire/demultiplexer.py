@@ -6,7 +6,7 @@ The channels, their queues, bounds and rules come from here. At a kernel's end t
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from kernelwire.channels import Channel, HeartbeatChannel, PeerEvent
 from kernelwire.ends import ClientEnd, KernelEnd
@@ -23,6 +23,17 @@ from kernelwire.queued_channels import (
     QueuedStdin,
 )
 from kernelwire.queued_channels import Transmit as Transmit
+
+
+class Taker(Protocol):
+    """A wire's far side in this very process."""
+
+    def takes_now(self, channel: Channel) -> bool:
+        """Whether `put` may be called, so that nobody has to wait."""
+
+    def put(self, channel: Channel, content: WireMessage) -> None:
+        """Deliver."""
+
 
 REQUEST_CHANNELS: Final = (Channel.SHELL, Channel.CONTROL, Channel.STDIN)
 
@@ -100,6 +111,11 @@ class ClientDemultiplexer:
         """Whether the channel's reader has to catch up before more should come. Never so for iopub, which drops."""
         return self._inboxes[channel].full
 
+    def takes_now(self, channel: Channel) -> bool:
+        """Whether `put` does what `feed` would do, which then would not wait."""
+        inbox = self._inboxes[channel]
+        return not inbox.full if inbox is not self._iopub else inbox.held <= self._iopub_patience
+
     def close(self, error: KernelwireError | None = None) -> None:
         """The wire ended: readers get what is held, then `error` (EndOfChannel if none)."""
         for inbox in self._inboxes.values():
@@ -131,6 +147,7 @@ class KernelDemultiplexer:
         on_close: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._wires: dict[bytes, Transmit] = {}
+        self._takers: dict[bytes, Taker] = {}
         self._publishing = asyncio.Lock()
         self._inboxes = {name: Inbox[WireMessage](limit=held, on_room=on_room) for name in REQUEST_CHANNELS}
         outlets = {name: Outlet(self._route, name, max_message_bytes) for name in REQUEST_CHANNELS}
@@ -139,16 +156,24 @@ class KernelDemultiplexer:
             shell=QueuedShell(outlets[Channel.SHELL], self._inboxes[Channel.SHELL]),
             control=QueuedControl(outlets[Channel.CONTROL], self._inboxes[Channel.CONTROL]),
             stdin=QueuedStdin(outlets[Channel.STDIN], self._inboxes[Channel.STDIN]),
-            iopub=QueuedPublisher(Outlet(publish or self._publish, Channel.IOPUB, max_message_bytes)),
+            iopub=QueuedPublisher(self._publishing_outlet(publish, max_message_bytes)),
             peers=self._events,
             on_close=on_close,
         )
 
-    def attach(self, peer: bytes, transmit: Transmit) -> None:
-        """A client's wire opened. A peer that is known already is replaced, as the newer connection wins."""
+    def attach(self, peer: bytes, transmit: Transmit, taker: Taker | None = None) -> None:
+        """A client's wire opened. A peer that is known already is replaced, as the newer connection wins.
+
+        Arguments:
+            peer: who it is.
+            transmit: puts a message on the wire.
+            taker: the client's side, if it is in this process: what is published need not wait then.
+        """
         if peer in self._wires:
             self.detach(peer, self._wires[peer])
         self._wires[peer] = transmit
+        if taker is not None:
+            self._takers[peer] = taker
         self._events.put(PeerEvent(peer, True))
 
     def close(self) -> None:
@@ -159,6 +184,7 @@ class KernelDemultiplexer:
         """A client's wire ended; nothing happens if it is not attached, or if a newer one has replaced it."""
         if self._wires.get(peer) == transmit:
             del self._wires[peer]
+            self._takers.pop(peer, None)
             self._events.put(PeerEvent(peer, False))
 
     async def feed(self, peer: bytes, channel: Channel, message: WireMessage) -> None:
@@ -194,3 +220,19 @@ class KernelDemultiplexer:
                     continue
         finally:
             self._publishing.release()
+
+    def _publish_now(self, channel: Channel, message: WireMessage) -> bool:
+        takers = self._takers.values()
+        if len(takers) != len(self._wires) or self._publishing.locked():
+            return False
+        for taker in takers:
+            if not taker.takes_now(channel):
+                return False
+        for taker in takers:
+            taker.put(channel, message)
+        return True
+
+    def _publishing_outlet(self, publish: Transmit | None, max_message_bytes: int) -> Outlet:
+        if publish is not None:
+            return Outlet(publish, Channel.IOPUB, max_message_bytes)
+        return Outlet(self._publish, Channel.IOPUB, max_message_bytes, self._publish_now)

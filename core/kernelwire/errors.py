@@ -223,11 +223,11 @@ class DuplicateSignature(RemoteError):
 
 
 class LinkViolation(RemoteError):
-    """The other end of a link broke its rules, or somebody on the way did. The link drops the pipe and opens another."""
+    """The other end of a link broke its rules, or somebody on the way did. The link opens another pipe."""
 
 
 class SealBroken(LinkViolation):
-    """What arrived was not sealed by the other end, or not at this place: altered, dropped, repeated or out of order."""
+    """What arrived was not sealed by the other end, or not at this place: altered, lost, repeated or out of order."""
 
 
 class WireError(KernelwireError):

@@ -303,7 +303,7 @@ def _set_sigint(handler: Callable[[int, Any], None]) -> Callable[[int, Any], Any
     """Set a handler for Ctrl-C and return the one before; None, and nothing is set, where Ctrl-C raises nothing."""
     if threading.current_thread() is not threading.main_thread():
         return None
-    previous = signal.getsignal(signal.SIGINT)
+    previous: Callable[[int, Any], Any] | None = signal.getsignal(signal.SIGINT)
     if not callable(previous):
         return None
     signal.signal(signal.SIGINT, handler)

@@ -24,15 +24,21 @@ from kernelwire.messages import WireMessage
 Transmit = Callable[[Channel, WireMessage], Awaitable[None]]
 """Puts one message on the wire: all or nothing when cancelled; raises what `Sender.send` raises."""
 
+TransmitNow = Callable[[Channel, WireMessage], bool]
+"""Likewise, if that needs no wait; whether it did."""
+
 _PEER_EVENTS: Final = 10_000
 
 
 class Outlet(LoopBound):
     """The sending half: checks, then transmits. Closing it ends the sends that are waiting."""
 
-    def __init__(self, transmit: Transmit, channel: Channel, max_message_bytes: int) -> None:
+    def __init__(
+        self, transmit: Transmit, channel: Channel, max_message_bytes: int, transmit_now: TransmitNow | None = None
+    ) -> None:
         super().__init__()
         self._transmit = transmit
+        self._transmit_now = transmit_now
         self._channel = channel
         self._max_message_bytes = max_message_bytes
         self._sending: set[asyncio.Task[object]] = set()
@@ -61,6 +67,13 @@ class Outlet(LoopBound):
             self._sending.discard(task)
             if self._closed:  # whatever became of the cancellation, it was close()'s
                 task.uncancel()
+
+    def send_now(self, message: WireMessage) -> bool:
+        """As :meth:`kernelwire.channels.Sender.send_now`; False for what `send` will raise."""
+        self.check_loop()
+        if self._transmit_now is None or self._closed or message.size > self._max_message_bytes:
+            return False
+        return self._transmit_now(self._channel, message)
 
     def close(self) -> None:
         """End the sends that are waiting, and refuse further ones."""
@@ -146,6 +159,9 @@ class QueuedPublisher(IOPubPublisher):
 
     def __init__(self, outlet: Outlet) -> None:
         self._outlet = outlet
+
+    def send_now(self, message: WireMessage) -> bool:
+        return self._outlet.send_now(message)
 
     def send(self, message: WireMessage) -> Coroutine[Any, Any, None]:
         return self._outlet.send(message)

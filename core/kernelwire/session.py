@@ -25,7 +25,7 @@ from kernelwire.errors import (
     MalformedMessage,
     RemoteError,
 )
-from kernelwire.messages import PARTS, PROTOCOL_VERSION, Frame, Message, freeze
+from kernelwire.messages import PROTOCOL_VERSION, Frame, Message, freeze
 from kernelwire.signing import DEFAULT_SCHEME, Signer
 
 if TYPE_CHECKING:
@@ -36,6 +36,9 @@ HISTORY: Final = 65536
 
 MAX_JSON_BYTES: Final = 256 * 1024 * 1024
 """Bound on the four JSON parts together; buffers are bounded by the transport."""
+
+_USUAL_HEADER: Final = 4096
+"""Bytes of a parent header that is worth keeping."""
 
 _MAX_SIGNATURE_BYTES: Final = 256
 """No hash has a longer one; longer frames are not even compared."""
@@ -82,6 +85,9 @@ class Session:
         self._accepted: OrderedDict[bytes, None] = OrderedDict()
         self._lock = threading.Lock()
         self._count = itertools.count(1)
+        # Messages come and go in runs that answer one request: its header is written and read once.
+        self._packed: tuple[Mapping[str, Any], Frame] = ({}, b"{}")
+        self._unpacked: tuple[bytes, Mapping[str, Any]] = (b"{}", {})
 
     @classmethod
     def of(cls, info: ConnectionInfo) -> Self:
@@ -136,7 +142,17 @@ class Session:
         """
         if self.speaks_v4:
             message = adapter.to_v4(message)
-        parts = [jsoncodec.encode(getattr(message, name), name) for name in PARTS]
+        parent, parent_header = self._packed
+        if message.parent_header is not parent:
+            parent_header = jsoncodec.encode(message.parent_header, "parent_header")
+            if len(parent_header) <= _USUAL_HEADER:
+                self._packed = message.parent_header, parent_header
+        parts = [
+            jsoncodec.encode(message.header, "header"),
+            parent_header,
+            jsoncodec.encode(message.metadata, "metadata"),
+            jsoncodec.encode(message.content, "content"),
+        ]
         return [self.signer.sign(parts), *parts, *map(freeze, message.buffers)]
 
     def unpack(self, frames: Sequence[Frame]) -> Message:
@@ -149,9 +165,14 @@ class Session:
         """
         self.check(frames)
         try:
-            header, parent_header, metadata, content = (
-                _decode_part(data, name) for name, data in zip(PARTS, frames[1:5], strict=True)
-            )
+            header = _decode_part(frames[1], "header")
+            read, parent_header = self._unpacked
+            if frames[2] != read:
+                parent_header = _decode_part(frames[2], "parent_header")
+                if len(frames[2]) <= _USUAL_HEADER:
+                    self._unpacked = bytes(frames[2]), parent_header
+            metadata = _decode_part(frames[3], "metadata")
+            content = _decode_part(frames[4], "content")
             if not isinstance(header.get("msg_type"), str):
                 raise MalformedMessage("header: msg_type is missing or not a string")
             message = Message(header, parent_header, metadata, content, tuple(frames[5:]))

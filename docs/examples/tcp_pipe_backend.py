@@ -28,8 +28,9 @@ class TcpPipe(Pipe):
         self._writer.close()
         try:
             await self._writer.wait_closed()
-        finally:
-            self._writer.transport.abort()  # in case that the other end takes nothing any more
+        except asyncio.CancelledError:  # it took too long: the other end takes nothing any more
+            self._writer.transport.abort()
+            raise
 
 
 class TcpListener(Listener):

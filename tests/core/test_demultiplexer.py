@@ -850,3 +850,32 @@ async def test_another_loop_is_refused_and_nothing_changes(kernel: KernelEnd, cl
     assert text(await kernel.shell.receive()) == "goes on"
     await kernel.iopub.send(message("goes on"))
     assert text(await client.iopub.receive()) == "goes on"
+
+
+async def test_what_is_published_at_once_if_every_client_is_in_this_process() -> None:
+    message = WireMessage([b"", b"{}", b"{}", b"{}", b"{}"], b"topic")
+
+    class Silent(HeartbeatChannel):
+        async def beat(self, timeout: float) -> float:
+            raise NotSupported
+
+        async def aclose(self) -> None: ...
+
+    async def transmit(_channel: Channel, _message: WireMessage) -> None: ...
+
+    kernel = KernelDemultiplexer(max_message_bytes=LIMIT)
+    near = [ClientDemultiplexer(transmit, Silent(), max_message_bytes=LIMIT, iopub_held=4096) for _ in range(2)]
+    for number, client in enumerate(near):
+        kernel.attach(bytes([65 + number]), transmit, client)
+    assert kernel.end.iopub.send_now(message)
+    assert [await client.end.iopub.receive() for client in near] == [message, message]
+    # One that falls behind makes all wait, so that it gets its turn; and nobody gets a message twice.
+    while kernel.end.iopub.send_now(message):
+        await near[0].end.iopub.receive()
+    assert not near[0]._inboxes[Channel.IOPUB].held
+    kernel.detach(b"B", transmit)
+    assert kernel.end.iopub.send_now(message)
+    kernel.attach(b"C", transmit)  # of another process, perhaps
+    assert not kernel.end.iopub.send_now(message)
+    for end in (kernel.end, *(client.end for client in near)):
+        await end.aclose()

@@ -74,3 +74,17 @@ def test_encryption_that_the_kernel_does_not_claim() -> None:
         Launch(encryption="required").encryption_of(KernelSpec("mine", ("x",)))
     own = Launch(encryption="required", argv=["x"])
     assert own.encryption_of(own.spec()) == "required"
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        (["relay"], "fields: a mapping"),
+        ({1: "x"}, "fields: a mapping"),
+        ({"relay": "x", "key": "k"}, "fields: key is an argument of its own"),
+    ],
+)
+def test_connection_fields_that_cannot_be(fields: Any, says: str) -> None:
+    with pytest.raises(LocalError, match=says):
+        Launch(fields=fields)
+    assert "the-secret" not in repr(Launch(fields={"host_token": "the-secret"}))

@@ -8,7 +8,7 @@ from kernelwire.channels import Channel, PeerEvent
 from kernelwire.errors import ChannelClosed, EndOfChannel, GapNotice, MessageTooLarge
 from kernelwire.inbox import Inbox
 from kernelwire.messages import WireMessage
-from kernelwire.queued_channels import Outlet, QueuedIOPub, QueuedPeerEvents, QueuedShell
+from kernelwire.queued_channels import Outlet, QueuedIOPub, QueuedPeerEvents, QueuedPublisher, QueuedShell
 
 MESSAGE = WireMessage([b"", b"{}", b"{}", b"{}", b"{}"])
 
@@ -118,3 +118,26 @@ async def test_peer_events_that_nobody_reads_are_bounded_and_their_loss_is_told(
         assert await events.receive() == PeerEvent(str(number).encode(), True)
     with pytest.raises(ChannelClosed):
         await events.receive()
+
+
+async def test_an_outlet_transmits_at_once_where_it_can() -> None:
+    wire = Wire()
+    free = [True]
+
+    def now(channel: Channel, message: WireMessage) -> bool:
+        if free[0]:
+            wire.taken.append((channel, message))
+        return free[0]
+
+    outlet = Outlet(wire.transmit, Channel.IOPUB, MESSAGE.size, now)
+    publisher = QueuedPublisher(outlet)
+    assert publisher.send_now(MESSAGE)
+    assert wire.taken == [(Channel.IOPUB, MESSAGE)]
+    assert not publisher.send_now(WireMessage([*MESSAGE.frames, b"x"]))  # too large: `send` says so
+    free[0] = False
+    assert not publisher.send_now(MESSAGE)
+    await publisher.aclose()
+    free[0] = True
+    assert not publisher.send_now(MESSAGE)
+    assert len(wire.taken) == 1
+    assert not Outlet(wire.transmit, Channel.IOPUB, 100).send_now(MESSAGE)

@@ -459,3 +459,15 @@ def test_repr_shows_no_key() -> None:
     assert repr(session) == str(session) == "<Session s <Signer hmac-sha256>>"
     assert "5ecret" not in repr(vars(session))
     assert re.fullmatch(r"<Session \w+ <Signer unsigned>>", repr(Session()))
+
+
+def test_parents_that_take_turns_are_not_confused() -> None:
+    sender, receiver = Session(KEY), Session(KEY)
+    requests = [sender.message("execute_request", {"number": number}) for number in range(2)]
+    long = Message({**requests[0].header, "note": "x" * 10_000})
+    for parent in (requests[0], requests[0], requests[1], None, long, long, requests[0], None):
+        frames: Sequence[Frame] = sender.pack(sender.message("status", {}, parent=parent))
+        assert json.loads(bytes(frames[2])) == (dict(parent.header) if parent else {})
+        message = receiver.unpack([frames[0], *(memoryview(each) for each in frames[1:])])
+        assert message.parent_header == (parent.header if parent else {})
+        assert message.parent_id == (parent.msg_id if parent else "")

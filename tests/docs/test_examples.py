@@ -17,6 +17,7 @@ PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 
 ALONE = {
     "scripted_kernel.py": "ok HELLO\n",
+    "ipython_in_process.py": "appended\n{'text/plain': '10'}\n[1, 2, 3, 4]\n",
     "own_kernel.py": "hearing hello\n{'text/plain': 'HELLO, says Ada!'}\n['hello', 'help']\n",
     "blocking_manager.py": "42\n",
     "manage_kernel.py": (
@@ -46,8 +47,9 @@ WITH_A_KERNEL = {
 
 ELSEWHERE = {
     "queue_backend.py",  # no program; test_queue_backend.py runs the kit over it
-    "tcp_pipe_backend.py",  # likewise, and tests/conformance
+    "tcp_pipe_backend.py",  # no program; tests/conformance runs the kit over it
     "demo.py",  # make demo
+    "remote_kernel.py",  # tests/core/cli/test_remote.py, with a host
 }
 
 PATIENCE = 100.0

@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager, suppress
 from enum import Enum
 from typing import Final, NamedTuple
 
+from kernelwire.link.waking import Turnstile
+
 CHUNK: Final = 64 * 1024
 
 
@@ -55,9 +57,16 @@ class FaultProxy:
         self._upstream = upstream
         self._draw = draw
         self._tasks: set[asyncio.Task[None]] = set()
+        self._news = Turnstile()
+
+    async def until_connected(self, count: int) -> None:
+        """Wait until there have been so many connections."""
+        while self.connections < count:
+            await self._news.wait()
 
     def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        self._news.turn()
         task = asyncio.create_task(self._lead(reader, writer))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

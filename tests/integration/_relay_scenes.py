@@ -17,6 +17,7 @@ from kernelwire.link.backend import PipeBackend
 from kernelwire.link.pipe import Listener, Pipe
 from kernelwire.ticket import key_of
 from kernelwire_socketio import events
+from kernelwire_socketio.listener import RelayListener
 from kernelwire_socketio.relay.server import Relay
 from kernelwire_socketio.role_tokens import mint, new_instance
 from kernelwire_socketio.rooms import RoomKey, fingerprint
@@ -82,9 +83,14 @@ class Scene:
         lines = [json.loads(line) for line in self._log.getvalue().splitlines()]
         return [line for line in lines if event in (None, line["event"])]
 
+    async def close_all(self) -> None:
+        """Let everybody leave."""
+        await self._stack.aclose()
+
     async def listen(self, **fields: Any) -> Listener:
         listener = await self.backend.listen(self.info.replace(**fields))
-        self._stack.push_async_callback(listener.aclose)
+        assert isinstance(listener, RelayListener)
+        self._stack.push_async_callback(_close, listener)
         return listener
 
     async def dial(self, **fields: Any) -> Pipe:
@@ -114,6 +120,13 @@ class Scene:
         host = await listener.accept()
         self._stack.push_async_callback(host.aclose)
         return host, client
+
+
+async def _close(listener: RelayListener) -> None:
+    """With the pipes that the test has accepted, which share its connection."""
+    for pipe in tuple(listener._pipes.values()):
+        await pipe.aclose()
+    await listener.aclose()
 
 
 OpenScene = Callable[..., Awaitable[Scene]]

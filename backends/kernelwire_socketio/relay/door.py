@@ -1,7 +1,6 @@
 """The door: connections from first to last; how many there are, and for how long nobody knows whose."""
 
 import asyncio
-from collections import Counter
 from typing import Any
 
 from aiohttp import web
@@ -75,13 +74,13 @@ class Door:
         self._log = log
         self._counts = counts
         self._tries = Buckets(limits.joins / 60, limits.joins) if limits.joins else None
-        self._pending: Counter[str] = Counter()
+        self._pending: dict[str, dict[Visitor, None]] = {}  # by source, the oldest first
         self._inside: set[Visitor] = set()
 
     @property
     def pending(self) -> int:
         """How many have no partner yet."""
-        return self._pending.total()
+        return sum(map(len, self._pending.values()))
 
     @property
     def sockets(self) -> int:
@@ -118,8 +117,9 @@ class Door:
         visitor.take_time_off()
         if visitor.pending:
             visitor.pending = False
-            self._pending[visitor.source] -= 1
-            if not self._pending[visitor.source]:
+            others = self._pending[visitor.source]
+            del others[visitor]
+            if not others:
                 del self._pending[visitor.source]
 
     def leave(self, visitor: Visitor) -> None:
@@ -131,10 +131,13 @@ class Door:
         """Break its connection off."""
         self._counts.dropped[why] += 1
         self._log("dropped", source=visitor.source, reason=why)
+        self.settle(visitor)
         visitor.abort()
 
     def _wait(self, visitor: Visitor) -> None:
         visitor.pending = True
-        self._pending[visitor.source] += 1
-        if self._pending[visitor.source] > self._limits.pending:
-            self.expel(visitor, "too many at once from one address")
+        others = self._pending.setdefault(visitor.source, {})
+        others[visitor] = None
+        if len(others) > self._limits.pending:
+            # The oldest, and not the newest: who means well does not need long.
+            self.expel(next(iter(others)), "too many at once from one address")

@@ -20,7 +20,7 @@ class Limits:
 
     Attributes:
         sockets: connections in all.
-        pending: connections from one address that have no partner yet.
+        pending: connections from one address that have no partner yet; one more, and the oldest of them goes.
         rooms: rooms that one host token may have open at a time.
         clients: clients in a room.
         joins: attempts to join, per minute, from one address, and to one room; the first so many at once. 0 for no

@@ -31,6 +31,7 @@ PATH: Final = "/socket.io/"
 _PING_INTERVAL: Final = 25
 _PING_TIMEOUT: Final = 20
 _BACKLOG: Final = 1024
+_SHUTDOWN: Final = 0.1
 _ROUNDS: Final = 1.0
 _REFUSED: Final = 1.0
 """Seconds that somebody who was refused has to leave."""
@@ -55,6 +56,7 @@ class Relay:
         limits, door, counts, log: shared by the parts.
         sockets: all that are open.
         gone: turns whenever one has been closed.
+        tasks: what engine.io does beside, by whose it is.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class Relay:
         self._origins = frozenset(origins)
         self.sockets: set[WebSocket] = set()
         self.gone = Turnstile()
+        self.tasks: dict[object, asyncio.Task[Any]] = {}
         self._joined: dict[str, WebSocket] = {}
         self._sio = self._socketio()
         self._metrics = Metrics(self.counts, self._gauges()) if metrics else None
@@ -106,8 +109,9 @@ class Relay:
         return bound
 
     async def close(self) -> None:
-        """Say that a restart is near, send what waits, and end."""
-        assert self._listening is not None
+        """Say that a restart is near, send what waits, and end. Once more changes nothing."""
+        if self._listening is None or self._rounds is None:
+            return
         self._listening.close()
         for socket in self.sockets:
             socket.outbox.put_nowait(Parcel(events.encode(events.RESTART)))
@@ -116,12 +120,12 @@ class Relay:
             async with asyncio.timeout(self.limits.deadline):
                 while self.sockets:
                     await self.gone.wait()
-        if self._rounds is not None:
-            self._rounds.cancel()
-            await asyncio.gather(self._rounds, return_exceptions=True)
+        self._rounds.cancel()
+        await asyncio.gather(self._rounds, return_exceptions=True)
         await self._sio.shutdown()
-        await self._http.shutdown(0.1)
+        await self._http.shutdown(_SHUTDOWN)
         await self._listening.wait_closed()
+        self._listening = None
 
     def _socketio(self) -> Any:
         sio = socketio.AsyncServer(
@@ -142,6 +146,7 @@ class Relay:
         sio.on("connect", self._on_connect)
         sio.on("disconnect", self._on_disconnect)
         sio.eio.create_queue = Outbox
+        sio.eio.start_background_task = self._start_task
         sio.eio._async = {**sio.eio._async, "websocket": partial(WebSocket, self)}  # noqa: SLF001 - the only place
         return sio
 
@@ -159,12 +164,13 @@ class Relay:
             return _answer(404, "no such page; this is a relay of kernelwire")
         if (origin := request.headers.get("Origin")) is not None and origin not in self._origins:
             return _answer(403, "no web page of this origin may connect")
-        if not web.WebSocketResponse().can_prepare(request):
+        if not _wants_websocket(request):
             return _answer(426, "this is a relay of kernelwire, which speaks websocket only")
         if not self.door.may_try(visitor):
             return _answer(429, "too many attempts from this address; wait a minute")
         response = await self._sio.handle_request(request)
-        assert isinstance(response, web.StreamResponse)
+        if not isinstance(response, web.StreamResponse):
+            return _answer(400, "no request that a relay answers")
         if not isinstance(response, web.WebSocketResponse):
             response.force_close()
         return response
@@ -189,6 +195,14 @@ class Relay:
         if socket is not None and reason == self._sio.reason.PING_TIMEOUT:
             socket.drop("does not answer")  # engine.io would keep what waits for it, for as long as TCP does
 
+    def _start_task(self, target: Any, *arguments: Any) -> "asyncio.Task[Any]":
+        """For engine.io, which would let a socket's next ping wait for its time, after the socket itself has gone."""
+        task: asyncio.Task[Any] = asyncio.ensure_future(target(*arguments))
+        owner = getattr(target, "__self__", None)
+        self.tasks[owner] = task
+        task.add_done_callback(lambda done: self.tasks.pop(owner, None) if self.tasks.get(owner) is done else None)
+        return task
+
     async def _make_rounds(self) -> None:
         while True:
             await asyncio.sleep(_ROUNDS)
@@ -204,6 +218,12 @@ class Relay:
             "rooms": ("Rooms.", lambda: len(self._board.rooms)),
             "waiting_bytes": ("Bytes that wait to be taken.", lambda: sum(s.outbox.held for s in self.sockets)),
         }
+
+
+def _wants_websocket(request: web.BaseRequest) -> bool:
+    """Whether both engine.io and aiohttp will see it so; they do not look in the same way."""
+    connection = {word.strip() for word in request.headers.get("Connection", "").lower().split(",")}
+    return "upgrade" in connection and web.WebSocketResponse().can_prepare(request).ok
 
 
 def _answer(status: int, body: str | bytes, content_type: str = "text/plain; charset=utf-8") -> web.Response:

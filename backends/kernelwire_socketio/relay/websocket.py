@@ -54,6 +54,7 @@ class Shared(Protocol):
     log: Log
     sockets: "set[WebSocket]"
     gone: Turnstile
+    tasks: "dict[object, asyncio.Task[Any]]"
 
 
 class WebSocket:
@@ -103,6 +104,8 @@ class WebSocket:
         finally:
             self._closing = True
             self._engine.closed = True  # whatever went wrong: engine.io forgets only those that are
+            if (task := self._relay.tasks.pop(self._engine, None)) is not None:
+                task.cancel()
             self._relay.sockets.discard(self)
             self._relay.gone.turn()
             if self.partner is not None:

@@ -3,8 +3,8 @@
 A subcommand is a module with ``HELP`` (one line), ``add_arguments(parser)`` and ``run(arguments) -> exit code``. Only
 the one that is asked for is imported.
 
-Exit codes: 0 done; 1 the code that was run raised; 2 the command line, a file or a setting cannot be used; 3 the kernel
-cannot be reached, died or took too long; 130 interrupted.
+Exit codes: 0 done; 1 the code that was run raised, or a transport did not pass; 2 the command line, a file or a setting
+cannot be used; 3 the kernel cannot be reached, died or took too long; 130 interrupted.
 """
 
 import argparse

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from kernelwire import connection_file, kernelspecs
-from kernelwire.cli import OK, signals
+from kernelwire.cli import OK, remote, signals
 from kernelwire.cli.liveness import beats, nobody_listens
 from kernelwire.cli.running import RunningKernel, read
 from kernelwire.connection import PORT_FIELDS
@@ -32,11 +32,14 @@ _AT_ONCE: Final = 50
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
+    parser.add_argument("--host", metavar="FILE", help=remote.HELP)
     parser.add_argument("--json", action="store_true", help="print a JSON object")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the lists."""
+    if arguments.host is not None:
+        return signals.run(remote.kernels(arguments))
     return signals.run(_run(as_json=arguments.json))
 
 

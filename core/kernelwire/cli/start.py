@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Final, cast, get_args
 
 from kernelwire import kernelspecs, registry
-from kernelwire.cli import OK, UNREACHABLE, signals
+from kernelwire.cli import OK, UNREACHABLE, remote, signals
 from kernelwire.cli.arguments import seconds, telling, wait_for_kernel
 from kernelwire.cli.keeper import keep, started
 from kernelwire.cli.running import RunningKernel
@@ -62,11 +62,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--timeout", type=seconds, default=60.0, metavar="S", help="seconds until it must answer (60)")
     parser.add_argument("--foreground", action="store_true", help="stay until the kernel ends; Ctrl-C ends it")
     parser.add_argument("--json", action="store_true", help="print a JSON object instead of the path")
+    parser.add_argument("--host", metavar="FILE", help=remote.HELP)
     parser.add_argument("--keeper", action="store_true", help=argparse.SUPPRESS)  # see _start_kept
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Start it."""
+    if arguments.host is not None:
+        parser = argparse.ArgumentParser()
+        add_arguments(parser)
+        return signals.run(remote.start(arguments, parser.parse_args([])))
     options = _options(arguments)
     if arguments.keeper:
         options["env"] = json.load(sys.stdin)

@@ -14,7 +14,7 @@ from kernelwire import connection_file, registry
 from kernelwire.bridge import open_bridge
 from kernelwire.client import connect
 from kernelwire.connection import ConnectionInfo, new_key
-from kernelwire.errors import KernelDied, KernelwireError, LocalError
+from kernelwire.errors import KernelDied, KernelExited, KernelwireError, LocalError
 from kernelwire.host.hosted_kernel import HostedKernel
 from kernelwire.host.state import Hosted, State, StateFile
 
@@ -238,8 +238,7 @@ class Host:
             if not kernel.is_alive():
                 self.ended[kernel_id] = error if isinstance(error, KernelDied) else KernelDied(str(error))
             raise
-        self.ended.pop(kernel_id, None)
-        if (watching := self._watching.get(kernel_id)) is None or watching.done():
+        if self.ended.pop(kernel_id, None) is not None:
             self._watch(kernel)
 
     async def wait_end(self, kernel_id: str) -> KernelDied | None:
@@ -256,6 +255,8 @@ class Host:
         return await self._bridges.enter_async_context(open_bridge(far, near))
 
     def _watch(self, kernel: HostedKernel) -> None:
+        if (before := self._watching.get(kernel.kernel_id)) is not None:
+            before.cancel()
         task = asyncio.create_task(self._answer_for(kernel), name="kernelwire host")
         self._watching[kernel.kernel_id] = task
 
@@ -276,8 +277,13 @@ class Host:
             kernel.forget()
             self._write()
             self._on_event("ended", details | {"reason": str(reason)})
-            return
-        self._on_event("lease", details | {"seconds": kernel.lease})
+            if self._service is None:
+                return
+            # Somebody has asked it to end, or it may be started again, for as long as its lease allows.
+            if not (isinstance(reason, KernelExited) and reason.exit_code == 0):
+                await self._run_out(kernel)
+        else:
+            self._on_event("lease", details | {"seconds": kernel.lease})
         await self.end(kernel.kernel_id)
 
     async def _run_out(self, kernel: HostedKernel) -> None:

@@ -49,8 +49,8 @@ _GAP_HEAD = Decoder(tuple[Literal[9], _Number, _Size | None, _Size | None, str])
 
 
 MESSAGE_LIMIT: Final = 257 * 1024 * 1024
-"""Bytes of a message at the most, for all ends of this version: 256 MiB of frames, and a head. A sender may have a lower
-bound of its own; a receiver may not, or a message that it refuses would come again for ever."""
+"""Bytes of a message at the most, for all ends of this version: 256 MiB of frames, and a head. A sender may set
+itself a lower one; a receiver may not, or a message that it refuses would come again for ever."""
 
 
 class Payload(NamedTuple):

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import uuid
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from contextlib import AsyncExitStack
 from typing import Any, Final, Self
 
@@ -25,6 +25,10 @@ _log = logging.getLogger(__name__)
 
 _ON_THE_WAY: Final = 5
 """Turns of the loop in which a request that the wire holds already arrives."""
+
+
+GRACE: Final = 5.0
+"""Seconds that a method of the object has to end when it is cancelled in the end."""
 
 
 class ServedKernel:
@@ -70,10 +74,7 @@ class ServedKernel:
         return self
 
     async def __aexit__(self, *_exc: object) -> None:
-        tasks = tuple(self._tasks.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await _end(self._tasks.values())
         self._comms.forget_all()
         if not self._ended.done():
             self._ended.set_result(None)
@@ -225,8 +226,7 @@ class ServedKernel:
         restart = bool(request.message.content.get("restart", False))
         if request.channel is not Channel.SHELL:
             shell = self._tasks["shell"]
-            shell.cancel()
-            await asyncio.wait([shell])
+            await _end([shell])
         # The next kernel must not run what was meant for this one, and nobody shall wait for it for ever.
         for waits in await self._held():
             if waits.message.msg_type not in COMM_TYPES:
@@ -311,3 +311,13 @@ async def _contained(method: Callable[..., Awaitable[Any]], arguments: tuple[obj
         raise replies.Interrupted from None
     except SystemExit as error:
         raise replies.Exited(str(error)) from error
+
+
+async def _end(tasks: Iterable["asyncio.Task[None]"]) -> None:
+    tasks = list(tasks)
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        _, stubborn = await asyncio.wait(tasks, timeout=GRACE)
+        if stubborn:
+            _log.warning("a method of a served kernel does not end when it is cancelled; it is left alone")

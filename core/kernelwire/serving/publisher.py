@@ -1,18 +1,24 @@
 """What a served kernel sends: messages on iopub, and replies, in the protocol version of the request they answer."""
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from kernelwire.channels import Channel
+from kernelwire.comms import COMM_TYPES
 from kernelwire.ends import KernelEnd
 from kernelwire.errors import PeerGone
 from kernelwire.message_channel import MessageSender
-from kernelwire.messages import Message
+from kernelwire.messages import Message, WireMessage
 from kernelwire.session import Session
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
+
+
+_FAIRNESS: Final = 64
+"""One message in so many gives the others in the loop their turn, which they might not get otherwise."""
 
 
 class Request(NamedTuple):
@@ -39,12 +45,13 @@ class Publisher:
         session: signs.
 
     Attributes:
-        on_publish: called with the type and content of each message that is published.
+        on_publish: called with the type and content of each message of a comm that is published.
     """
 
     def __init__(self, end: KernelEnd, session: Session) -> None:
         self._session = session
-        self._iopub = MessageSender(end.iopub, session)
+        self._iopub = end.iopub
+        self._until_yield = _FAIRNESS
         self._replies = {
             Channel.SHELL: MessageSender(end.shell, session),
             Channel.CONTROL: MessageSender(end.control, session),
@@ -64,9 +71,16 @@ class Publisher:
         """Publish a message as a child of a request, or of none. Raises as :meth:`MessageSender.send`."""
         parent = None if request is None else request.message
         message = self._session.message(msg_type, content, parent=parent, metadata=metadata, buffers=buffers)
-        self._session.speaks_v4 = request is not None and request.is_v4  # until `send` packs, which is at once
-        await self._iopub.send(message, msg_type.encode())
-        self.on_publish(msg_type, content)
+        self._session.speaks_v4 = request is not None and request.is_v4
+        wire = WireMessage(self._session.pack(message), msg_type.encode())
+        if not self._iopub.send_now(wire):
+            await self._iopub.send(wire)
+        if msg_type in COMM_TYPES:
+            self.on_publish(msg_type, content)
+        self._until_yield -= 1
+        if not self._until_yield:
+            self._until_yield = _FAIRNESS
+            await asyncio.sleep(0)
 
     async def status(self, state: str, request: Request | None = None) -> None:
         """Publish ``busy``, ``idle`` or ``starting``."""

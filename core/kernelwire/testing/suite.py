@@ -255,6 +255,8 @@ def try_all(
         for behaviour in behaviours:
             chosen = (not only or behaviour.name in only) and (level is None or behaviour.level is level)
             if not behaviour.applies_to(harness.capabilities):
+                if round_:  # once is enough
+                    continue
                 note(Outcome(behaviour, Status.NOT_APPLICABLE, 0.0, 0, note=_missing(behaviour, harness.capabilities)))
             elif why or not chosen:
                 note(Outcome(behaviour, Status.NOT_RUN, 0.0, 0, note=why or "not chosen"))

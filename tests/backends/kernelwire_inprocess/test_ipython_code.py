@@ -40,7 +40,7 @@ async def test_outcomes() -> None:
     try:
         code = await Code.make({})
         route.shell = code.shell
-        assert IPython.get_ipython() is code.shell  # type: ignore[no-untyped-call]
+        assert IPython.get_ipython() is code.shell
         done = await code.execute("a = 1; a", run(user_expressions={"b": "a + 1"}))
         assert done["failure"] is None
         assert done["reply"]["user_expressions"]["b"]["status"] == "ok"
@@ -55,4 +55,4 @@ async def test_outcomes() -> None:
     finally:
         current.reset(token)
         installation.release()
-    assert IPython.get_ipython() is None  # type: ignore[no-untyped-call]
+    assert IPython.get_ipython() is None

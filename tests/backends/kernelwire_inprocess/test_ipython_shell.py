@@ -34,7 +34,7 @@ def shell(put: Put) -> Iterator[KernelShell]:
 def test_it_takes_nothing_over(put: Put) -> None:
     before = sys.modules["__main__"], sys.displayhook, set(vars(builtins)), list(sys.path)
     shell = KernelShell.make(put, {"mine": 1})
-    shell.run_cell("mine + 1")
+    shell.run_cell("other = mine + 1")
     shell.close()
     assert (sys.modules["__main__"], sys.displayhook, set(vars(builtins)), list(sys.path)) == before
     assert not KernelShell.initialized()

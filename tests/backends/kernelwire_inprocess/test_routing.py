@@ -68,7 +68,12 @@ def test_threads_follow_who_started_them() -> None:
 
     def start() -> None:
         inner = threading.Thread(target=lambda: print("inner", end=""))
-        outer = threading.Thread(target=lambda: (inner.start(), inner.join()))
+
+        def run_inner() -> None:
+            inner.start()
+            inner.join()
+
+        outer = threading.Thread(target=run_inner)
         outer.start()
         outer.join()
 

@@ -2,6 +2,7 @@
 
 import io
 import secrets
+import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from integration._certificates import Certificates
 from integration._relay_scenes import OpenScene, Scene
 from integration._relays import RelayProcess
 from kernelwire_socketio.host_tokens import HostKeys
@@ -22,15 +24,20 @@ async def open_scene() -> AsyncIterator[OpenScene]:
     async with AsyncExitStack() as stack:
 
         async def open_scene(
-            *, host_keys: HostKeys | None = None, behind_proxy: bool = False, clock: Any = None, **limits: Any
+            *,
+            host_keys: HostKeys | None = None,
+            behind_proxy: bool = False,
+            clock: Any = None,
+            tls: ssl.SSLContext | None = None,
+            **limits: Any,
         ) -> Scene:
             log = io.StringIO()
             more = {} if clock is None else {"clock": clock}
             relay = Relay(Limits(**{"joins": 0, **limits}), log, host_keys=host_keys, behind_proxy=behind_proxy, **more)
-            port = await relay.start("127.0.0.1", 0)
+            port = await relay.start("127.0.0.1", 0, tls)
             stack.push_async_callback(relay.close)
             inner = await stack.enter_async_context(AsyncExitStack())
-            return Scene(relay, f"http://127.0.0.1:{port}", log, inner)
+            return Scene(relay, f"{'http' if tls is None else 'https'}://127.0.0.1:{port}", log, inner)
 
         yield open_scene
 
@@ -39,6 +46,12 @@ async def open_scene() -> AsyncIterator[OpenScene]:
 async def scene(open_scene: OpenScene) -> Scene:
     """One with the usual limits."""
     return await open_scene()
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    """An authority, and what it says of this machine."""
+    return Certificates(tmp_path_factory.mktemp("certificates"))
 
 
 @pytest.fixture(scope="session")

@@ -13,14 +13,16 @@ from typing import Any
 import pytest
 
 from kernelwire import ticket
-from kernelwire.client import connect
+from kernelwire.client import KernelClient, connect
 from kernelwire.connection_file import read
-from kernelwire.errors import GapNotice
+from kernelwire.errors import KernelwireError, OutcomeUnknown
 from kernelwire.host.remote import RemoteHost
 from kernelwire.processes import ProcessIdentity
 
 from ._station import WAITING
 from .conftest import PATIENCE, Command, Done
+
+COUNTING = "runs += 1; print('begun', flush=True); import time; time.sleep(3)"
 
 RELAY_READY = re.compile(r"https?://\S+")
 
@@ -113,24 +115,29 @@ async def test_a_host_that_was_killed_finds_its_kernel_again(network: Network) -
     async with connect(info) as client:
         await client.ready(PATIENCE)
         assert (await client.execute("runs = 1")).error is None
-        counting = asyncio.create_task(_execute_to_any_end(client, "runs += 1; import time; time.sleep(1)"))
-        async with connect(info) as witness:
-            await witness.ready(PATIENCE)
+        begun = asyncio.Event()
+        counting = asyncio.create_task(_how_it_ends(client, COUNTING, begun))
+        await begun.wait()
         await network.end(host, signal.SIGKILL)
         assert ProcessIdentity.of(ready["pid"]) is not None
         host, again = await network.host("--output", str(output))
         assert again["pid"] == ready["pid"]
         assert read(output) == info
         await client.ready(PATIENCE)
-        await counting
+        assert isinstance(await counting, OutcomeUnknown)
         assert (await client.execute("runs")).data == {"text/plain": "2"}, "nothing ran twice"
     await network.end(host)
     assert ProcessIdentity.of(ready["pid"]) is None
 
 
-async def _execute_to_any_end(client: Any, code: str) -> None:
-    with suppress(Exception, GapNotice):
-        await client.execute(code)
+async def _how_it_ends(client: KernelClient, code: str, begun: asyncio.Event) -> BaseException | None:
+    try:
+        async for message in client.execute(code):
+            if message.msg_type == "stream":
+                begun.set()
+    except KernelwireError as error:
+        return error
+    return None
 
 
 async def test_kept_and_resumed_by_name(network: Network) -> None:

@@ -100,15 +100,14 @@ async def test_taken_over_by_the_next_host(machine: Machine) -> None:
             host.keep = True
         os.kill(dead, signal.SIGKILL)
     with StateFile.taken("mine") as state:
-        async with connect(info) as client:
-            async with machine.host(state) as host:
-                (adopted,) = await host.resume()
-                assert (adopted.kernel_id, adopted.pid, adopted.info) == (kernel.kernel_id, pid, info)
-                assert len(state.read().kernels) == 1
-                await client.ready(PATIENCE)
-                assert (await client.execute("pid")).text == str(pid)
-                await host.restart(adopted.kernel_id)
-                assert (await client.execute("pid")).text == str(adopted.pid) != str(pid)
+        async with connect(info) as client, machine.host(state) as host:
+            (adopted,) = await host.resume()
+            assert (adopted.kernel_id, adopted.pid, adopted.info) == (kernel.kernel_id, pid, info)
+            assert len(state.read().kernels) == 1
+            await client.ready(PATIENCE)
+            assert (await client.execute("pid")).text == str(pid)
+            await host.restart(adopted.kernel_id)
+            assert (await client.execute("pid")).text == str(adopted.pid) != str(pid)
     assert not state.path.exists()
 
 

@@ -1,11 +1,14 @@
 """What a host answers to those who have its ticket, in messages."""
 
+import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
-from kernelwire import control, registry
+from kernelwire import control, registry, ticket
 from kernelwire.connection import ConnectionInfo
 from kernelwire.host.service import Service
 from kernelwire.host.state import StateFile
@@ -22,6 +25,7 @@ async def info(machine: Machine) -> AsyncIterator[ConnectionInfo]:
         async with machine.host(state) as host:
             near = host.new_address()
             async with Service(host, near, ["good", "exits"]) as service:
+                host.keep_service(near)
                 await service.reach(PATIENCE)
                 yield registry.load("pipes").for_clients(near)
 
@@ -70,3 +74,23 @@ async def test_what_cannot_be(
     assert (reply["status"], reply["ename"]) == ("error", ename)
     assert says in reply["evalue"]
     assert (await ask(info, "kernels_request"))["kernels"] == []
+
+
+async def test_a_kernel_that_was_asked_to_end_is_forgotten(info: ConnectionInfo) -> None:
+    spawned = await ask(info, "spawn_request", kernel_name="good")
+    await control.ask(ticket.decode(spawned["ticket"]).info, "shutdown_request", {"restart": False}, timeout=PATIENCE)
+    async with asyncio.timeout(PATIENCE):
+        while (await ask(info, "kernels_request"))["kernels"]:
+            pass
+
+
+async def test_a_kernel_that_has_died_can_be_started_again(info: ConnectionInfo) -> None:
+    kernel_id = (await ask(info, "spawn_request", kernel_name="good"))["kernel_id"]
+    for _ in range(2):
+        status = await ask(info, "kernel_status_request", kernel_id=kernel_id)
+        os.kill(status["pid"], signal.SIGKILL)
+        async with asyncio.timeout(PATIENCE):
+            while (await ask(info, "kernel_status_request", kernel_id=kernel_id))["state"] == "running":
+                pass
+        assert (await ask(info, "restart_request", kernel_id=kernel_id))["status"] == "ok"
+        assert (await ask(info, "kernel_status_request", kernel_id=kernel_id))["state"] == "running"

@@ -80,9 +80,8 @@ def _in_haste(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where everything is to arrive, however busy the machine."""
-    for end in (module, dialer):
-        monkeypatch.setattr(end, "PATIENCE", 60.0)
-        monkeypatch.setattr(end, "LINGER", 60.0)
+    monkeypatch.setattr(module, "PATIENCE", 60.0)
+    monkeypatch.setattr(module, "LINGER", 60.0)
 
 
 def hello(identity: bytes = b"me", attempt: int = 1, epoch: int = 0, secret: bytes = SECRET) -> Hello:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
@@ -296,6 +296,30 @@ async def test_leaving_ends_what_runs() -> None:
         await obeys.started.wait()
     await kernel.wait()
     assert not [task for task in asyncio.all_tasks() if "kernelwire serving" in task.get_name()]
+
+
+async def test_a_method_that_will_not_end_keeps_nobody(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("kernelwire.serving.kernel.GRACE", 0.01)
+    started, going = asyncio.Event(), asyncio.Event()
+
+    class Stubborn:
+        async def execute(self, code: str, run: Run) -> None:
+            started.set()
+            while not going.is_set():
+                with suppress(asyncio.CancelledError):
+                    await going.wait()
+
+    async with served(Stubborn()) as (kernel, client, _):
+        await client.shell.send(client.message(code=""))
+        await started.wait()
+        assert (await ask(client, "shutdown_request", "control"))["status"] == "ok"
+        await kernel.wait()
+    assert "does not end when it is cancelled" in caplog.text
+    going.set()
+    while [task for task in asyncio.all_tasks() if "kernelwire serving" in task.get_name()]:
+        await asyncio.sleep(0)
 
 
 async def test_an_object_that_cannot_be_served() -> None:

@@ -27,7 +27,8 @@ async def test_messages_on_iopub(pair: Pair) -> None:
     shown = await client.iopub.receive()
     assert shown.is_child_of(request.message)
     assert (dict(shown.metadata), bytes(shown.buffers[0])) == ({"a": 1}, b"b")
-    assert seen == ["status", "display_data"]
+    await publisher.publish("comm_close", {"comm_id": "c"})
+    assert seen == ["comm_close"]
 
 
 async def test_a_v4_client_gets_v4(pair: Pair) -> None:

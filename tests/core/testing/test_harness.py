@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from conformance.pipes import MemoryPipeBackend
 from kernelwire import KernelEnd
-from kernelwire.errors import ChannelClosed, EndOfChannel, UnknownTransport
+from kernelwire.errors import ChannelClosed, EndOfChannel, GapNotice, NotSupported, UnknownTransport
 from kernelwire.testing import BackendHarness, BridgeHarness, Resources
 
 
@@ -101,6 +102,71 @@ async def test_every_opening_is_fresh_and_leaves_nothing(transports: tuple[str, 
     assert len(set(addresses)) == 2 or transports[-1] == "ipc"
 
 
+# Trouble, where the transport is made of pipes
+
+
+def pipes() -> BackendHarness:
+    return BackendHarness("memory-pipe", MemoryPipeBackend())
+
+
+async def test_pipes_go_through_a_middle() -> None:
+    async with pipes().open() as pair:
+        client = await pair.connect()
+        assert pair.middle.opened == 1
+        pair.middle.cut()
+        await client.shell.send(client.message(number=1))
+        assert (await pair.kernel.shell.receive()).content == {"number": 1}
+        assert pair.middle.opened == 2
+        assert "host_private_key" in pair.kernel_info.extra
+        assert "host_private_key" not in pair.client_info.extra
+
+
+async def test_a_kernel_may_be_served_again_at_its_address() -> None:
+    async with pipes().open() as pair:
+        client, first = await pair.connect(), pair.kernel
+        await pair.restart_kernel()
+        assert pair.kernel is not first
+        with pytest.raises(ChannelClosed):
+            await first.shell.receive()
+        with pytest.raises(GapNotice):
+            await client.shell.receive()
+        await client.shell.send(client.message(number=1))
+        assert (await pair.kernel.shell.receive()).content == {"number": 1}
+
+
+async def test_another_kernel_is_another() -> None:
+    async with pipes().open() as pair, pair.another() as other:
+        clients = [await each.connect() for each in (pair, other)]
+        for each, client in zip((pair, other), clients, strict=True):
+            await client.shell.send(client.message(number=id(each)))
+        for each in (pair, other):
+            assert (await each.kernel.shell.receive()).content == {"number": id(each)}
+
+
+async def test_a_client_may_have_an_identity_of_the_tests_choice() -> None:
+    async with BackendHarness("inprocess").open() as pair:
+        client = await pair.connect(identity=b"chosen")
+        await client.shell.send(client.message())
+        assert (await pair.kernel.shell.receive_from())[1].peer == b"chosen"
+
+
+async def test_what_is_frozen_goes_with_the_pair() -> None:
+    before = Resources.now()
+    async with pipes().open() as pair:
+        await pair.connect()
+        pair.middle.freeze()
+    assert await before.settled() == []
+
+
+async def test_who_has_no_such_power_says_so() -> None:
+    async with BridgeHarness("inprocess", "ipc").open() as pair:
+        for use in (lambda: pair.middle, pair.another):
+            with pytest.raises(NotSupported):
+                use()
+        with pytest.raises(NotSupported):
+            await pair.restart_kernel()
+
+
 def test_names_and_claims() -> None:
     chain = BridgeHarness("inprocess", "tcp")
     assert BackendHarness("tcp").name == "tcp"
@@ -110,5 +176,7 @@ def test_names_and_claims() -> None:
     assert not chain.capabilities.lossless_iopub
     assert chain.capabilities.beat == "kernel"
     assert chain.capabilities.signed
+    assert not chain.capabilities.encrypted
+    assert not chain.capabilities.resume
     with pytest.raises(UnknownTransport):
         BackendHarness("pigeon")

@@ -17,11 +17,14 @@ from kernelwire.testing import (
     Group,
     Hanging,
     LeftBehind,
+    Level,
+    Outcome,
     Pair,
     Status,
     kit,
     leaks,
     run,
+    summary,
 )
 from kernelwire.testing.kit import Check
 
@@ -211,6 +214,28 @@ def test_a_seed_replays(harness: BackendHarness) -> None:
     assert seen[0] == seen[1]
     assert other.seed != first.seed
     assert seen[2] != seen[0]
+
+
+# Levels
+
+
+def outcome(group: Group, status: Status) -> Outcome:
+    return Outcome(Behaviour(99, "a_behaviour", group, "A behaviour.", (), passes), status, 0.0, 0)
+
+
+def test_the_level_follows_from_the_group() -> None:
+    levels = {group: outcome(group, Status.PASS).behaviour.level for group in Group}
+    assert levels[Group.RELIABLE] is Level.RELIABLE
+    assert levels[Group.REMOTE] is Level.REMOTE
+    assert {level for group, level in levels.items() if group not in (Group.RELIABLE, Group.REMOTE)} == {Level.CORE}
+
+
+def test_a_summary_counts_by_level() -> None:
+    outcomes = [outcome(Group.DELIVERY, Status.PASS), outcome(Group.SIGNING, Status.NOT_APPLICABLE)]
+    assert summary(outcomes) == "core 1/1"
+    outcomes += [outcome(Group.RELIABLE, Status.PASS), outcome(Group.RELIABLE, Status.FAIL)]
+    outcomes += [outcome(Group.REMOTE, Status.NOT_APPLICABLE)]
+    assert summary(outcomes) == "core 1/1 · reliable 1/2 · remote 0/1 not claimed"
 
 
 # The list

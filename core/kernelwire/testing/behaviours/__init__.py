@@ -1,7 +1,6 @@
 """What every backend must do. Importing this fills :data:`kernelwire.testing.kit.BEHAVIOURS`."""
 
 from kernelwire.testing.behaviours import (
-    claims,
     concurrency,
     delivery,
     heartbeat,
@@ -12,4 +11,4 @@ from kernelwire.testing.behaviours import (
     signing,
 )
 
-__all__ = ["claims", "concurrency", "delivery", "heartbeat", "lifecycle", "payload", "reliable", "remote", "signing"]
+__all__ = ["concurrency", "delivery", "heartbeat", "lifecycle", "payload", "reliable", "remote", "signing"]

@@ -11,6 +11,8 @@ from kernelwire.testing.scripted import Run, ScriptedKernel
 
 MANY = 10_000
 
+FLOOD = 20_000
+
 
 async def _send_all(channel: MessageChannel, client: Client, count: int, **content: object) -> None:
     for number in range(count):
@@ -232,3 +234,22 @@ async def _expect_published(client: Client, end: int, start: int = 0) -> None:
     for number in range(start, end):
         received = await _next_published(client)
         assert received == number, f"publication {received} where {number} is due"
+
+
+@behaviour(36, Group.DELIVERY, "lossless_iopub")
+async def a_fast_publisher_loses_nothing(pair: Pair, _: Random) -> None:
+    """20,000 messages, published as fast as the wire takes them: a client that reads gets each of them."""
+    client = await pair.connect()
+
+    async def publish() -> None:
+        for number in range(FLOOD):
+            await pair.kernel.publish(number=number)
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(publish())
+        due = 0
+        while due < FLOOD:
+            message = await client.iopub.receive()
+            if message.msg_type == "display_data":
+                assert message.content["number"] == due, f"message {message.content['number']} where {due} is due"
+                due += 1

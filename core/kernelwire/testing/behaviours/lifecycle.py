@@ -96,6 +96,21 @@ async def what_was_sent_before_closing_arrives(pair: Pair, _: Random) -> None:
     assert received == list(range(100))
 
 
+@behaviour(28, Group.LIFECYCLE, "peer_events")
+async def the_kernel_learns_who_comes_and_goes(pair: Pair, _: Random) -> None:
+    """A kernel's end is told of each client that comes, and of each that goes, with the name of its messages."""
+    events = pair.kernel.end.peers
+    assert events is not None, "the kernel's end has no peer events"
+    for _client in range(3):
+        client = await pair.connect()
+        await client.shell.send(client.message())
+        wire = (await pair.kernel.shell.receive_from())[1]
+        for joined in (True, False):
+            event = await events.receive()
+            assert (event.peer, event.joined) == (wire.peer, joined), "another client, or not what it did"
+            await client.end.aclose()
+
+
 @behaviour(30, Group.LIFECYCLE)
 async def clients_may_come_and_go(pair: Pair, _: Random) -> None:
     """20 clients in a row, each heard and answered; nothing of them stays."""

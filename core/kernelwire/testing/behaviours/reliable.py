@@ -15,7 +15,7 @@ from kernelwire.testing.traffic import Traffic
 LARGE = 150_000
 """Bytes of a message that fills several frames."""
 
-GREETING = 10
+GREETING = 8
 """Pieces of a connection that are more telling than those that follow."""
 
 OVERFLOW = 96
@@ -64,6 +64,9 @@ async def a_cut_anywhere_costs_nothing(pair: Pair, chance: Random) -> None:
         await asyncio.gather(_next_piece(middle, back), stream.receive(1))
         middle.cut()
         await traffic.exchange(script)
+    middle.slice = 1  # and byte by byte
+    middle.cut()
+    await traffic.exchange([1] * len(traffic.streams))
 
 
 async def _next_piece(middle: Middle, direction: Direction) -> None:

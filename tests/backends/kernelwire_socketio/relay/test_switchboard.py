@@ -8,8 +8,9 @@ from integration._relay_scenes import OpenScene, Scene
 from kernelwire.errors import AddressInUse, ConfigurationError, ConnectionLost
 from kernelwire.link import seal
 from kernelwire.ticket import key_text
-from kernelwire_socketio import dialling, events, listener
+from kernelwire_socketio import events, listener
 from kernelwire_socketio.host_tokens import HostKeys, issue, new_key, read_private, read_public
+from kernelwire_socketio.role_tokens import new_instance
 
 PRIVATE, PUBLIC = new_key()
 OPERATOR = read_private(PRIVATE, "a file")
@@ -113,7 +114,7 @@ async def test_one_that_answers_does_not(open_scene: OpenScene, monkeypatch: pyt
 
 
 async def test_a_host_that_comes_again_takes_its_own_place(scene: Scene) -> None:
-    instance = dialling.new_instance()
+    instance = new_instance()
     first = await scene.stranger()
     await first.join(scene.info, "host", instance=instance)
     client = await scene.stranger()

@@ -186,3 +186,7 @@ def test_channels_mixed_up() -> None:
         end.control.send = end.shell.send
 
     assert_killed(Mutant(client=spoil), "round_trip_on_each_channel", Hanging, watchdog=0.5)
+
+
+def test_a_flood_is_thinned_out() -> None:
+    assert_killed(Mutant(kernel=spoil_send("iopub", drop_every_97th)), "a_fast_publisher_loses_nothing")

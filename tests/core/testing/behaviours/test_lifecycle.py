@@ -1,6 +1,7 @@
 """Transports that close badly, and the behaviours that kill them."""
 
 import asyncio
+import dataclasses
 import os
 import threading
 from collections.abc import Callable
@@ -9,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from kernelwire.channels import PeerEvent
 from kernelwire.errors import ChannelClosed, WrongLoop
 from kernelwire.messages import WireMessage
-from kernelwire.testing import Hanging, LeftBehind, leaks
+from kernelwire.testing import BackendHarness, Hanging, LeftBehind, leaks
 
 from ._mutants import Mutant, Receive, Send, assert_killed, spoil_receive, spoil_send
 
@@ -153,3 +155,28 @@ def test_any_loop_will_do() -> None:
 
     assert_killed(Mutant(client=spoil_send("shell", spoil)), "another_loop_is_refused")
     assert_killed(Mutant(kernel=spoil_send("iopub", spoil)), "another_loop_is_refused")
+
+
+def test_nobody_tells_the_kernel() -> None:
+    def spoil(end: Any) -> None:
+        end.peers = None
+
+    assert_killed(Mutant(kernel=spoil), "the_kernel_learns_who_comes_and_goes")
+
+
+def test_the_kernel_is_told_of_somebody_else() -> None:
+    def spoil(end: Any) -> None:
+        receive = end.peers.receive
+
+        async def spoilt() -> PeerEvent:
+            return PeerEvent(b"somebody", (await receive()).joined)
+
+        end.peers.receive = spoilt
+
+    assert_killed(Mutant(kernel=spoil), "the_kernel_learns_who_comes_and_goes")
+
+
+def test_peer_events_are_claimed_and_not_there() -> None:
+    harness = BackendHarness("tcp")
+    harness.capabilities = dataclasses.replace(harness.capabilities, peer_events=True)
+    assert_killed(harness, "the_kernel_learns_who_comes_and_goes")

@@ -1,0 +1,55 @@
+"""``--host``: kernels of another machine, as a real host has them."""
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+
+from kernelwire.processes import ProcessIdentity
+
+from .conftest import Command, Done
+from .test_host import Network, network
+
+EXAMPLE = Path(__file__).parents[3] / "docs" / "examples" / "remote_kernel.py"
+
+__all__ = ["network"]  # a fixture
+
+
+async def test_started_listed_used_and_stopped_there(network: Network) -> None:
+    run = network.command.run
+    host, _ = await network.host("--allow", "python3", "--output", str(network.command.directory / "host.ticket"))
+    started = await run("start", "--host", "host.ticket", "--connection-file", "k.json", "--env", "A=1", "--json")
+    assert started.code == 0, started.err
+    report = json.loads(started.out)
+    code = "import os; print(os.environ['A'])"
+    assert await run("exec", "--connect", "k.json", code) == Done(0, "1\n", "")
+    listed = json.loads((await run("kernels", "--host", "host.ticket", "--json")).out)
+    assert [each["name"] for each in listed["kernelspecs"]] == ["python3"]
+    (kernel,) = listed["kernels"]
+    assert (kernel["kernel_id"], kernel["state"]) == (report["kernel_id"], "running")
+    shown = (await run("kernels", "--host", "host.ticket")).out
+    assert f"{kernel['kernel_id']}  python3  running\n" in shown
+    refused = await run("start", "--host", "host.ticket", "--kernel", "other")
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+    assert "'other' is not one that this host allows" in refused.err
+    stopped = await run("stop", "k.json")
+    assert stopped.code == 0, stopped.err
+    example = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-W", "error", str(EXAMPLE), "host.ticket"),
+        cwd=network.command.directory,
+        env=network.command.environment,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert (await example.communicate())[0].decode().splitlines()[:2] == [
+        "{'text/plain': '42'}",
+        "{'text/plain': '43'}",
+    ]
+    await network.end(host)
+    assert ProcessIdentity.of(kernel["pid"]) is None
+
+
+async def test_what_makes_no_sense_there(real_kernels: Command) -> None:
+    done = await real_kernels.run("start", "--host", "host.ticket", "--transport", "ipc")
+    assert (done.code, done.err) == (2, "kernelwire: --transport: not with --host, which decides that itself\n")
+    done = await real_kernels.run("kernels", "--host", "no-such-file")
+    assert done.code == 2
