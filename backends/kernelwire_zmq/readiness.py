@@ -18,11 +18,8 @@ from kernelwire_zmq.connected import GONE
 from kernelwire_zmq.framing import DELIMITER
 from kernelwire_zmq.wire import Wire
 
-_WELCOME_TIME: Final = 0.005
+_WELCOME_TIME: Final = 0.02
 """Seconds that a welcome may take before a nudge costs less than waiting on."""
-
-_PUBLISH_TIME: Final = 0.02
-"""Seconds that what an answered nudge has made the kernel publish may take."""
 
 _CONTROL_TIME: Final = 1.0
 """Seconds after which a kernel that does not answer on control is asked on shell too; then twice that, and so on."""
@@ -126,7 +123,7 @@ class Readiness:
                     nudge.ask()
                 if await self._ready_or_answered(asked, patience):
                     # Answered, and still nothing published came: the request overtook the subscription. Ask again.
-                    await self._ready_within(_PUBLISH_TIME)
+                    await self._ready_within(_WELCOME_TIME)
                 else:
                     patience = min(2 * patience, _LONGEST_TIME)
                     for nudge in asked:
