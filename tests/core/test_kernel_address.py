@@ -223,3 +223,16 @@ async def test_not_encrypted_where_that_cannot_be(monkeypatch: pytest.MonkeyPatc
     address = await KernelAddress.open("tcp", kernel_name="mine", encryption="auto")
     assert address.info.curve_secretkey is None
     await address.aclose()
+
+
+async def test_fields_of_the_transport(runtime: Path) -> None:
+    address = await KernelAddress.open("inprocess", kernel_name="mine", fields={"note": "x"})
+    try:
+        assert address.info.extra["note"] == address.near.extra["note"] == "x"
+        assert connection_file.read(address.file.path).extra["note"] == "x"
+        assert "note" not in address.kernel_info.extra
+        assert address.clients is None, "rooms do not count"
+    finally:
+        await address.aclose()
+    with pytest.raises(InvalidField, match="shell_port"):
+        await KernelAddress.open("inprocess", kernel_name="mine", fields={"shell_port": 0})
