@@ -21,12 +21,13 @@ class Visitor(web.RequestHandler):
     Attributes:
         source: the address it comes from.
         pending: whether it has no partner yet.
+        is_out: whether it was expelled.
     """
 
     def __init__(self, door: "Door", server: web.Server, **options: Any) -> None:
         super().__init__(server, **options)
         self.source = ""
-        self.pending = False
+        self.pending = self.is_out = False
         self._door = door
         self._timer: asyncio.TimerHandle | None = None
 
@@ -91,8 +92,10 @@ class Door:
         """Somebody has connected."""
         self._inside.add(visitor)
         if len(self._inside) > self._limits.sockets:
-            self.expel(visitor, "too many connections")
-            return
+            crowd = max(self._pending.values(), key=len, default=None)
+            self.expel(next(iter(crowd)) if crowd else visitor, "too many connections")
+            if visitor.is_out:
+                return
         visitor.give(self._limits.deadline, "too slow to join")
         if not self._behind_proxy:
             self._wait(visitor)
@@ -132,6 +135,7 @@ class Door:
         self._counts.dropped[why] += 1
         self._log("dropped", source=visitor.source, reason=why)
         self.settle(visitor)
+        visitor.is_out = True
         visitor.abort()
 
     def _wait(self, visitor: Visitor) -> None:

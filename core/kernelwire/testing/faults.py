@@ -274,9 +274,15 @@ class FaultyPipe(Pipe):
                 return working.result()
             raise ConnectionLost("cut")
         finally:
+            working.add_done_callback(_seen)  # whoever waited may have been cancelled, or have the pipe's break instead
             if not working.done():
                 working.cancel()
                 await asyncio.gather(working, return_exceptions=True)
+
+
+def _seen(work: "asyncio.Future[Any]") -> None:
+    if not work.cancelled():
+        work.exception()
 
 
 class _Stream:

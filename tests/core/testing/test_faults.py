@@ -1,6 +1,7 @@
 """The middle: what it does to bytes, to the byte; and what it hides."""
 
 import asyncio
+import gc
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 
@@ -106,6 +107,24 @@ async def test_a_cancelled_receive_ends(world: World) -> None:
     await asyncio.wait([receiving])
     assert receiving.cancelled()
     await pipe.aclose()
+
+
+async def test_nobody_complains_of_what_fails_while_it_is_cancelled(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    pipe, wire = await world.open()
+    for turns_before in range(6):
+        wire.closed = False
+        receiving = asyncio.create_task(pipe.receive())
+        await turns()
+        await wire.aclose()
+        await turns(turns_before)
+        receiving.cancel()
+        await asyncio.wait([receiving])
+        del receiving
+        gc.collect()
+    await pipe.aclose()
+    assert not caplog.records
 
 
 # Pieces
