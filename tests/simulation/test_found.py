@@ -5,7 +5,8 @@ from kernelwire.errors import GapNotice
 from kernelwire.link.client import ClientLink, Joined
 from kernelwire.link.envelope import Item
 from kernelwire.link.host import HostLink
-from kernelwire.link.resume import Outcome
+from kernelwire.link.records import Lane
+from kernelwire.link.resume import WINDOW, Outcome
 from kernelwire.messages import WireMessage
 
 LIMIT = 10_000
@@ -74,3 +75,28 @@ def test_a_session_is_not_taken_for_the_one_before_it() -> None:
     assert all(isinstance(gap, Item) and isinstance(gap.content, GapNotice) for gap in gaps)
     assert len(gaps) == 4
     assert exchange(client, host) == []
+
+
+def test_who_has_no_room_is_sent_nothing_over_any_number_of_connections() -> None:
+    client, host = pair()
+    client.peer.into[Lane.D].room = False
+    for _ in range(3):
+        client.receive(host.greet(dial(client), 0.0).answer, 0.0)
+        host.publish(WireMessage([bytes(1000)]))
+        exchange(client, host)
+    assert client.peer.positions[Lane.D] == (0, 0)
+    client.peer.into[Lane.D].room = True
+    exchange(client, host)
+    assert client.peer.positions[Lane.D] == (3, 0)
+
+
+def test_who_has_no_room_has_nothing_to_say_in_the_middle_of_a_message() -> None:
+    client, host = ClientLink(b"client", max_message_bytes=WINDOW[Lane.D]), HostLink(max_message_bytes=LIMIT)
+    client.receive(host.greet(dial(client), 0.0).answer, 0.0)
+    exchange(client, host)  # credit
+    peer = host.members[b"client"].peer
+    host.publish(WireMessage([bytes(WINDOW[Lane.D] - 1000)]))
+    client.peer.into[Lane.D].room = False
+    while client.peer.positions[Lane.D].offset < WINDOW[Lane.D] * 3 // 4:
+        client.receive(peer.next_frame(0.0), 0.0)
+    assert client.has_frame(0.0) is bool(client.next_frame(0.0)) is False
