@@ -11,7 +11,7 @@ from kernelwire.ticket import key_of
 
 if TYPE_CHECKING:
     from kernelwire_socketio.address import Address
-    from kernelwire_socketio.dialling import Experience
+    from kernelwire_socketio.experience import Experience
 
 VARIABLE: Final = "KERNELWIRE_RELAY"
 """The environment variable with the address of the relay for a new kernel whose connection information names none."""
@@ -43,7 +43,7 @@ class SocketioBackend(PipeBackend):
         from kernelwire_socketio.dialling import Dialling
         from kernelwire_socketio.listener import RelayListener
 
-        listener = RelayListener(Dialling.as_host(info, self._experience))
+        listener = RelayListener(Dialling.as_host(info, self._experience, self.timing.dead_after))
         await listener.start()
         return listener
 
@@ -61,6 +61,6 @@ class SocketioBackend(PipeBackend):
         return super().prepare(info)
 
     def _experience(self, address: "Address") -> "Experience":
-        from kernelwire_socketio.dialling import Experience
+        from kernelwire_socketio.experience import Experience
 
-        return self._experiences.setdefault(str(address), Experience())
+        return self._experiences.setdefault(str(address), Experience(str(address)))

@@ -7,6 +7,7 @@ from kernelwire.errors import ConnectionLost
 from kernelwire.link.pipe import Pipe
 from kernelwire_socketio import events
 from kernelwire_socketio.dialling import Dialling
+from kernelwire_socketio.experience import PATIENCE
 from kernelwire_socketio.pipes import RelayPipe
 
 HOST_TIME: Final = 10.0
@@ -38,12 +39,17 @@ async def open_pipe(dialling: Dialling) -> Pipe:
     connection = dialling.new_connection(on_event, on_end)
     pipe = RelayPipe(connection.send, connection.aclose)
     await dialling.connect(connection)
+    absent = f"the kernel's host is not at {dialling.address} just now"
+    timer = asyncio.get_running_loop().call_later(PATIENCE, dialling.experience.tell, absent)
     try:
         async with asyncio.timeout(HOST_TIME):
             await there
     except BaseException as error:
         await connection.aclose()
         if isinstance(error, TimeoutError):
-            raise ConnectionLost(f"the kernel's host is not at {dialling.address} just now") from None
+            raise ConnectionLost(absent) from None
         raise
+    finally:
+        timer.cancel()
+    dialling.experience.succeeded()
     return pipe

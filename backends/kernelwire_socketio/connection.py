@@ -21,6 +21,8 @@ OPENING_TIME: Final = 10.0
 
 _ANSWER_TIME: Final = 5.0
 _CLOSING_TIME: Final = 0.8
+_TURNS: Final = 3
+"""Of the loop, in which a transport that was aborted closes its socket."""
 _SLICE: Final = 64
 
 _quiet = logging.getLogger("kernelwire_socketio.quiet")
@@ -70,19 +72,24 @@ class Connection:
         address: the relay's.
         on_event: called with each event.
         on_end: called once, when nothing will come any more.
+        dead_after: seconds without anything from the relay after which the connection is over; None where somebody
+            else looks after that.
 
     Attributes:
         is_over: whether nothing will come any more.
         why: why that is, or would be.
     """
 
-    def __init__(self, address: Address, on_event: OnEvent, on_end: Callable[[], None]) -> None:
+    def __init__(
+        self, address: Address, on_event: OnEvent, on_end: Callable[[], None], dead_after: float | None = None
+    ) -> None:
         self.is_over = False
         self.why = "the connection to the relay is lost"
         self._address = address
         self._on_event = on_event
         self._on_end = on_end
         self._refused: Refused | None = None
+        self._abort: Callable[[], None]
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(ssl=address.ssl_context(), force_close=True),
             trust_env=not address.is_local,  # a proxy to one's own machine is never meant
@@ -95,7 +102,11 @@ class Connection:
             http_session=self._session,
             request_timeout=_CLOSING_TIME,
             timestamp_requests=False,
-            websocket_extra_options={"max_msg_size": events.LIMIT + 1},
+            websocket_extra_options={
+                "max_msg_size": events.LIMIT + 1,
+                # aiohttp asks after so long, and waits for half as long again.
+                "heartbeat": None if dead_after is None else dead_after * 2 / 3,
+            },
             logger=_quiet,
             engineio_logger=_quiet,
         )
@@ -154,9 +165,15 @@ class Connection:
             if engine in connected_clients:
                 connected_clients.remove(engine)
             await self._session.close()
+            if engine.ws is not None and engine.ws.close_code == aiohttp.WSCloseCode.OK:
+                # The relay has seen the goodbye, and so all before it; TLS would still wait for one of its own.
+                self._abort()
             await asyncio.gather(*tasks, return_exceptions=True)
+            for _ in range(_TURNS):
+                await asyncio.sleep(0)
 
     def _make_socket(self, *arguments: Any, **options: Any) -> _WebSocket:
+        self._abort = arguments[1].transport.abort
         return _WebSocket(self._take, self._over, *arguments, **options)
 
     def _take(self, name: str, data: memoryview) -> None:

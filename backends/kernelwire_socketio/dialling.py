@@ -12,24 +12,11 @@ from kernelwire_socketio import refusals
 from kernelwire_socketio.address import Address
 from kernelwire_socketio.connection import Connection, OnEvent
 from kernelwire_socketio.events import VERSION
+from kernelwire_socketio.experience import Experience
 from kernelwire_socketio.refusals import Refused
 from kernelwire_socketio.role_tokens import Role, mint, new_instance
 from kernelwire_socketio.rooms import RoomKey, fingerprint
 from kernelwire_socketio.tokens import MAX_SIZE
-
-
-@dataclass
-class Experience:
-    """What was learned about a relay.
-
-    Attributes:
-        reached: it has let us in once. What looks like a wrong address then is a relay, or a proxy, that is being
-            restarted.
-        ahead: seconds that its clock is ahead of ours, if that was ever in the way.
-    """
-
-    reached: bool = False
-    ahead: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -44,6 +31,7 @@ class Dialling:
         host: a host's fingerprint.
         instance: a host's.
         host_token: as it stands in the connection information.
+        dead_after: seconds of silence after which a host gives its connection up. A client's link does that by itself.
     """
 
     address: Address
@@ -53,6 +41,7 @@ class Dialling:
     host: str = ""
     instance: str = ""
     host_token: str | None = field(default=None, repr=False)
+    dead_after: float | None = None
 
     @classmethod
     def as_client(cls, info: ConnectionInfo, experience: Callable[[Address], Experience]) -> Self:
@@ -65,7 +54,9 @@ class Dialling:
         return cls(address, RoomKey(key_of(info, "link_secret")), "client", experience(address))
 
     @classmethod
-    def as_host(cls, info: ConnectionInfo, experience: Callable[[Address], Experience]) -> Self:
+    def as_host(
+        cls, info: ConnectionInfo, experience: Callable[[Address], Experience], dead_after: float | None = None
+    ) -> Self:
         """For a host. Raises as `as_client`."""
         address = Address.of(info)
         token = info.extra.get("host_token")
@@ -79,6 +70,7 @@ class Dialling:
             fingerprint(key_of(info, "host_key")),
             new_instance(),
             token.strip() if token else None,
+            dead_after,
         )
 
     def shown(self) -> Mapping[str, object]:
@@ -96,7 +88,7 @@ class Dialling:
         Raises:
             InvalidField: ``relay_ca`` cannot be used.
         """
-        return Connection(self.address, on_event, on_end)
+        return Connection(self.address, on_event, on_end, self.dead_after)
 
     async def connect(self, connection: Connection) -> None:
         """Connect to the relay; if that fails, the connection is closed.
@@ -110,12 +102,20 @@ class Dialling:
             await connection.open(self.shown())
         except BaseException as error:
             await connection.aclose()
-            if isinstance(error, Refused):
-                raise self._explain(error) from None
-            if isinstance(error, NotServed) and self.experience.reached:
-                raise ConnectionLost(str(error)) from error
-            raise
+            meaning = self._meaning(error)
+            if isinstance(meaning, ConnectionLost):
+                self.experience.failed(str(meaning))
+            if meaning is error:
+                raise
+            raise meaning from None
         self.experience.reached = True
+
+    def _meaning(self, error: BaseException) -> BaseException:
+        if isinstance(error, Refused):
+            return self._explain(error)
+        if isinstance(error, NotServed) and self.experience.reached:
+            return ConnectionLost(str(error))
+        return error
 
     def _explain(self, refused: Refused) -> KernelwireError:
         match refused.code:

@@ -94,6 +94,7 @@ class RelayListener(Listener):
                 # Kept before it is open: clients may come in the same moment as the relay's yes.
                 self._connection = self._dialling.new_connection(self._on_event, self._on_end)
                 await self._dialling.connect(self._connection)
+                self._dialling.experience.succeeded()
                 return
             except AddressInUse:
                 conflict_since = conflict_since or loop.time()

@@ -18,11 +18,14 @@ from kernelwire_zmq.connected import GONE
 from kernelwire_zmq.framing import DELIMITER
 from kernelwire_zmq.wire import Wire
 
-_WELCOME_TIME: Final = 0.02
+_WELCOME_TIME: Final = 0.005
 """Seconds that a welcome may take before a nudge costs less than waiting on."""
 
 _CONTROL_TIME: Final = 1.0
 """Seconds after which a kernel that does not answer on control is asked on shell too; then twice that, and so on."""
+
+_FRUITLESS: Final = 10
+"""Answers without anything published, after which another channel is asked too."""
 
 _LONGEST_TIME: Final = 60.0
 """Seconds after which a question is repeated, at the most: the kernel that took it may have been replaced."""
@@ -114,20 +117,24 @@ class Readiness:
             return
         nudges = [_Nudge(socket, self._session) for socket in self._open_nudges()]
         try:
-            asked: list[_Nudge] = []
+            asked = nudges[:1]
             patience = _CONTROL_TIME
+            fruitless = 0
             while not self._ready.is_set():
-                if len(asked) < len(nudges):
-                    asked.append(nudges[len(asked)])
                 for nudge in asked:
                     nudge.ask()
                 if await self._ready_or_answered(asked, patience):
-                    # Answered, and still nothing published came: the request overtook the subscription. Ask again.
+                    # Answered, and still nothing published came: the request overtook the subscription. Ask again, and
+                    # then elsewhere too: this kernel may publish nothing for what it is asked here.
                     await self._ready_within(_WELCOME_TIME)
+                    fruitless += 1
+                    if fruitless >= _FRUITLESS:
+                        asked = nudges[: len(asked) + 1]
                 else:
                     patience = min(2 * patience, _LONGEST_TIME)
                     for nudge in asked:
                         nudge.forget()
+                    asked = nudges[: len(asked) + 1]
         finally:
             for nudge in nudges:
                 nudge.wire.close(0)

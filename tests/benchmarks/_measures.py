@@ -57,7 +57,7 @@ class Size:
     large: int
 
 
-FULL = Size(True, rounds=15, trips=300, bursts=7, messages=20_000, few=5, flight=2000, crowd=50, large=100_000_000)
+FULL = Size(True, rounds=11, trips=300, bursts=5, messages=20_000, few=5, flight=2000, crowd=50, large=100_000_000)
 QUICK = Size(False, rounds=1, trips=20, bursts=1, messages=500, few=1, flight=50, crowd=3, large=5_000_000)
 
 

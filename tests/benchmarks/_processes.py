@@ -102,7 +102,7 @@ def _raw(transport: str) -> float:
         ) as kernel:
             try:
                 client = Raw()
-                client.open(cast("Info", info))
+                client.reach(cast("Info", info))
                 seconds = time.perf_counter() - start
                 client.close()
             finally:

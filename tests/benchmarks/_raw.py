@@ -26,6 +26,12 @@ class Raw(Contestant):
     name = "raw"
 
     def open(self, info: Info) -> None:
+        self.reach(info)
+        while self._iopub.poll(20):
+            self._iopub.recv_multipart()
+
+    def reach(self, info: Info) -> None:
+        """Connect; return as soon as the kernel answers and something that it publishes has arrived."""
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._keyed = hmac.new(free.KEY, digestmod="sha256")
         self._session = uuid.uuid4().hex
@@ -34,8 +40,6 @@ class Raw(Contestant):
         self._iopub = self._connect(zmq.SUB, info, "iopub_port")
         while not self._iopub.poll(20):
             self._receive(self._shell, self._send("kernel_info_request", {}))
-        while self._iopub.poll(20):
-            self._iopub.recv_multipart()
 
     def close(self) -> None:
         self._context.destroy(0)

@@ -99,4 +99,5 @@ def test_who_has_no_room_has_nothing_to_say_in_the_middle_of_a_message() -> None
     client.peer.into[Lane.D].room = False
     while client.peer.positions[Lane.D].offset < WINDOW[Lane.D] * 3 // 4:
         client.receive(peer.next_frame(0.0), 0.0)
-    assert client.has_frame(0.0) is bool(client.next_frame(0.0)) is False
+    assert not client.next_frame(0.0)
+    assert not client.has_frame(0.0)

@@ -35,7 +35,7 @@ class Limits:
 
     sockets: int = 10_000
     pending: int = 64
-    rooms: int = 4
+    rooms: int = 16
     clients: int = 32
     joins: int = 600
     frames: int = 10_000

@@ -31,8 +31,9 @@ class LinkHeartbeat(LoopBound, HeartbeatChannel):
         self._ask = ask
         self._number = 0
         self._closed = False
-        self._waiting: dict[int, asyncio.Future[bool]] = {}  # True for an answer, False for looking again
-        self._declined: set[int] = set()  # those of them for which the host is there, and has not answered
+        self._waiting: dict[int, asyncio.Future[None]] = {}
+        self._heard: set[int] = set()  # those of them for which the host is there
+        self._beaten: set[int] = set()  # and has answered for its kernel
 
     async def beat(self, timeout: float) -> float:  # noqa: D102 - as the abstract one
         self.check_loop()
@@ -48,33 +49,41 @@ class LinkHeartbeat(LoopBound, HeartbeatChannel):
             self._ask(number)
             try:
                 async with asyncio.timeout(started + timeout - self.loop.time()):
-                    if await answer:
-                        return self.loop.time() - started
+                    await answer
+                if number in self._beaten:
+                    return self.loop.time() - started
             except TimeoutError:
-                if number in self._declined or self.host_left:
+                if number in self._beaten:  # in the nick of time
+                    return self.loop.time() - started
+                if number in self._heard or self.host_left:
                     raise NoBeat(f"the kernel's host did not answer for it within {timeout:g} s") from None
                 raise WireDown(f"nothing came from the kernel's host within {timeout:g} s") from None
             finally:
                 del self._waiting[number]
-                self._declined.discard(number)
+                self._heard.discard(number)
+                self._beaten.discard(number)
 
     def on_pong(self, number: int) -> None:
         """The host has answered the pings up to this one."""
-        self._declined.update(each for each in self._waiting if each <= number)
+        self._heard.update(each for each in self._waiting if each <= number)
 
     def on_beaten(self, number: int) -> None:
         """The host has answered a beat."""
-        answer = self._waiting.get(number)
-        if answer is not None and not answer.done():
-            answer.set_result(True)
+        if (answer := self._waiting.get(number)) is not None:
+            self._beaten.add(number)
+            _settle(answer)
 
     def look_again(self) -> None:
         """There is a connection, or none any more, or no hope."""
         for answer in self._waiting.values():
-            if not answer.done():
-                answer.set_result(False)
+            _settle(answer)
 
     async def aclose(self) -> None:  # noqa: D102
         self.check_loop()
         self._closed = True
         self.look_again()
+
+
+def _settle(answer: "asyncio.Future[None]") -> None:
+    if not answer.done():
+        answer.set_result(None)

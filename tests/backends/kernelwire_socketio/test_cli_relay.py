@@ -1,6 +1,7 @@
 """The command: a real relay process, and everything that it refuses to begin with."""
 
 import asyncio
+import gc
 import json
 import os
 import re
@@ -105,8 +106,10 @@ def test_for_others_it_has_tls_and_wants_tokens(
         transport="socketio", extra={"relay": f"https://127.0.0.1:{port}", "relay_ca": str(certificates.authority)}
     )
     asyncio.run(passes(there.replace(host_token=token)))
-    with pytest.raises(ConfigurationError, match="a host token is needed"):
-        asyncio.run(passes(there))
+    for _ in range(5):
+        with pytest.raises(ConfigurationError, match="a host token is needed"):
+            asyncio.run(passes(there))
+    gc.collect()  # a socket that outlives its loop is a warning, and so an error
 
 
 def test_keys_may_come_from_the_environment(new_relay_process: NewRelay, operator: tuple[Path, Path]) -> None:

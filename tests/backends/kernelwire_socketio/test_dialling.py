@@ -17,7 +17,8 @@ from kernelwire.errors import (
 )
 from kernelwire.ticket import key_text
 from kernelwire_socketio import SocketioBackend, dialling, refusals
-from kernelwire_socketio.dialling import Dialling, Experience
+from kernelwire_socketio.dialling import Dialling
+from kernelwire_socketio.experience import Experience
 from kernelwire_socketio.refusals import Refused
 from kernelwire_socketio.role_tokens import check, mint
 from kernelwire_socketio.rooms import RoomKey
@@ -34,11 +35,11 @@ def info(**fields: Any) -> ConnectionInfo:
 
 
 def as_host(**fields: Any) -> Dialling:
-    return Dialling.as_host(info(**fields), lambda _: Experience())
+    return Dialling.as_host(info(**fields), lambda _: Experience("the relay"))
 
 
 def test_what_is_shown_is_new_each_time_and_good() -> None:
-    client = Dialling.as_client(info(), lambda _: Experience())
+    client = Dialling.as_client(info(), lambda _: Experience("the relay"))
     one, other = client.shown(), client.shown()
     assert one["token"] != other["token"]
     assert check(one["token"], "client", time.time()).room == RoomKey(b"a" * 32).room

@@ -4,6 +4,7 @@ On a host that does what the test says; with real links see the dialer's tests.
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -96,13 +97,25 @@ async def test_a_host_that_is_there_and_does_not_answer_for_its_kernel(host: Hos
     assert is_mere_miss(caught.value)
 
 
+@pytest.mark.parametrize("earlier", [0.001, -0.001])
+async def test_an_answer_in_the_nick_of_time_counts(host: Host, earlier: float) -> None:
+    """The time is over and the answer is there, both in one turn of the loop, whichever comes first."""
+    loop = asyncio.get_running_loop()
+    beat = beating(host, 0.01)
+    await asyncio.sleep(0)
+    due = loop.time() + 0.01
+    loop.call_at(due - 0.005, time.sleep, 0.05)
+    loop.call_at(due - earlier, host.answer, 1)
+    assert await beat >= 0
+
+
 async def test_its_answer_to_a_ping_goes_for_those_before_it_too(host: Host) -> None:
     beats = [beating(host, 0.01) for _ in range(3)]
     await settle()
     host.decline(2)
     outcomes = await asyncio.gather(*beats, return_exceptions=True)
     assert [is_mere_miss(each) for each in outcomes] == [True, True, False]
-    assert not host.heartbeat._declined
+    assert not host.heartbeat._heard
 
 
 async def test_silence_says_nothing_about_the_kernel(host: Host) -> None:
@@ -196,7 +209,8 @@ async def test_a_cancelled_beat_leaves_nothing(host: Host) -> None:
     host.answer(1)
     host.answer(2)
     await second
-    assert not host.heartbeat._waiting
+    for left in (host.heartbeat._waiting, host.heartbeat._heard, host.heartbeat._beaten):
+        assert not left
 
 
 async def test_another_loop_is_refused(host: Host) -> None:
