@@ -1,6 +1,7 @@
 """Where a relay is, and what may be wrong there."""
 
 import ipaddress
+import os
 import ssl
 from dataclasses import dataclass
 from typing import Final, Self
@@ -111,4 +112,6 @@ class Address:
 def _reason(error: OSError) -> str:
     if isinstance(error, ssl.SSLError):
         return (error.reason or "it failed").replace("_", " ").lower()
+    if error.errno is not None and error.errno > 0:
+        return os.strerror(error.errno)  # asyncio's own text repeats the address
     return error.strerror or str(error) or type(error).__name__
