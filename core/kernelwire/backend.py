@@ -68,7 +68,8 @@ class Backend(ABC):
         Arguments:
             info: where the kernel is.
             identity: 1 to 64 bytes chosen by the caller, not starting with NUL: equal on one client's channels, unique
-                per client, stable over resume. A second client with the identity of a first takes its place.
+                per client, stable over resume. A second client with the identity of a first takes its place, or is
+                refused where the wire can tell the two apart.
             channels: those that will be used; a backend may open more.
 
         Raises:
