@@ -34,24 +34,30 @@ class DroppingKernel:
         self._session = Session.of(info)
         self._sockets = sockets
 
-    def publish(self, msg_type: str, content: object, parent: Message) -> None:
-        frames = self._session.pack(self._session.message(msg_type, content, parent=parent))  # type: ignore[arg-type]
+    def publish(self, parent: Message, *outputs: tuple[str, object]) -> None:
+        """All of them without a pause between, so packed before: a PUB that has time to send does not drop."""
+        packed = [
+            self._session.pack(self._session.message(msg_type, content, parent=parent))  # type: ignore[arg-type]
+            for msg_type, content in outputs
+        ]
         # A PUB never says that it is full: it drops. Its send is done at once, so that nothing comes in between.
-        zmq.Socket.shadow(self._sockets["iopub"]).send_multipart([b"topic", b"<IDS|MSG>", *frames])
+        socket: "zmq.Socket[bytes]" = zmq.Socket.shadow(self._sockets["iopub"])
+        for frames in packed:
+            socket.send_multipart([b"topic", b"<IDS|MSG>", *frames])
 
     async def serve(self, name: str) -> None:
         socket = self._sockets[name]
         while True:
             peer, _, *frames = await socket.recv_multipart()
             request = self._session.unpack(frames)
-            self.publish("status", {"execution_state": "busy"}, request)
+            self.publish(request, ("status", {"execution_state": "busy"}))
+            output: list[tuple[str, object]] = []
             content = dict(KERNEL_INFO)
             if request.msg_type == "execute_request":
                 content = {"status": "ok", "execution_count": 1, "user_expressions": {}}
-                for _ in range(BURST):
-                    self.publish("stream", {"name": "stdout", "text": CHUNK}, request)
+                output = [("stream", {"name": "stdout", "text": CHUNK})] * BURST
             reply = self._session.message(request.msg_type.replace("_request", "_reply"), content, parent=request)
-            self.publish("status", {"execution_state": "idle"}, request)
+            self.publish(request, *output, ("status", {"execution_state": "idle"}))
             await socket.send_multipart([peer, b"<IDS|MSG>", *self._session.pack(reply)])
 
     async def beat(self) -> None:
