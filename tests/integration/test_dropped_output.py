@@ -41,7 +41,7 @@ class DroppingKernel:
             for msg_type, content in outputs
         ]
         # A PUB never says that it is full: it drops. Its send is done at once, so that nothing comes in between.
-        socket: "zmq.Socket[bytes]" = zmq.Socket.shadow(self._sockets["iopub"])
+        socket: zmq.Socket[bytes] = zmq.Socket.shadow(self._sockets["iopub"])
         for frames in packed:
             socket.send_multipart([b"topic", b"<IDS|MSG>", *frames])
 
