@@ -202,7 +202,9 @@ async def _made(auto_restart: AutoRestart, patience: Patience | None) -> KernelM
 
 
 def _tell(client: BlockingKernelClient, error: KernelwireError, *, for_good: bool) -> None:
-    client.call_soon(lambda asynchronous: asynchronous.on_kernel_end(error, for_good=for_good))
+    # What is asked later is asked of the next kernel, and nobody may drive the client's loop before that.
+    if client.pending or for_good:
+        client.call_soon(lambda asynchronous: asynchronous.on_kernel_end(error, for_good=for_good))
 
 
 _open: set[BlockingKernelManager] = set()
