@@ -65,6 +65,8 @@ class Readiness:
     @property
     def is_known(self) -> bool:
         """Whether `wait` would return at once."""
+        if not self._closed:
+            self._monitor.drain()  # nobody may have driven the loop since the kernel went
         return self._ready.is_set() and not self._closed
 
     def seen(self) -> None:
