@@ -4,6 +4,7 @@ import asyncio
 import os
 import threading
 from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
 from typing import Any, ParamSpec, TypeVar
 
 from kernelwire.errors import ChannelClosed, WrongLoop
@@ -45,22 +46,41 @@ class LoopThread:
         check_no_loop()
         if self._loop.is_closed():
             raise ChannelClosed("the manager was closed")
+        outcome = Future[T]()
+        task: asyncio.Task[None] | None = None
+
+        async def fulfil() -> None:
+            try:
+                outcome.set_result(await work(*args, **kwargs))
+            except BaseException as error:  # noqa: BLE001 - it is the caller's, in the caller's thread
+                outcome.set_exception(error)
+
+        def begin() -> None:
+            nonlocal task
+            task = self._loop.create_task(fulfil())
+
+        try:
+            # Ctrl-C may come at any step from here on, also before the loop has heard of the work.
+            self._loop.call_soon_threadsafe(begin)
+            return outcome.result()
+        except BaseException:
+            if not outcome.done():
+                self._end(lambda: task)
+            raise
+
+    def _end(self, task: Callable[[], asyncio.Task[None] | None]) -> None:
+        """Cancel what the loop was given, if it was, and wait for its end."""
         over = threading.Event()
 
-        async def to_the_end() -> T:
-            try:
-                return await work(*args, **kwargs)
-            finally:
+        def cancel() -> None:  # comes after whatever was given to the loop before
+            if (begun := task()) is None:
                 over.set()
+                return
+            begun.add_done_callback(lambda _: over.set())
+            begun.cancel()
 
-        future = asyncio.run_coroutine_threadsafe(to_the_end(), self._loop)
-        try:
-            return future.result()
-        except BaseException:
-            if not future.done():
-                future.cancel()
-                over.wait()
-            raise
+        self._loop.call_soon_threadsafe(cancel)
+        over.wait()
 
     def close(self) -> None:
         """End the loop and the thread. Nothing happens the second time."""

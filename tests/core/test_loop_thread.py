@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -74,6 +75,36 @@ def test_what_is_given_up_has_ended(thread: LoopThread) -> None:
     with pytest.raises(KeyboardInterrupt):
         thread.run(wait_for_ever)
     assert ended.is_set()
+
+
+@pytest.mark.parametrize("heard", [True, False], ids=["after", "before"])
+def test_what_is_given_up_while_it_is_begun_has_ended(
+    thread: LoopThread, monkeypatch: pytest.MonkeyPatch, heard: bool
+) -> None:
+    """Ctrl-C as it is handed to the loop, when the loop has heard of it or has not."""
+    happened: list[str] = []
+
+    async def wait_for_ever() -> None:
+        happened.append("begun")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            happened.append("ended")
+
+    hand_over = thread._loop.call_soon_threadsafe
+
+    def interrupted(*args: Any, **kwargs: Any) -> None:
+        monkeypatch.undo()
+        if heard:
+            hand_over(*args, **kwargs)
+            while not happened:
+                pass
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(thread._loop, "call_soon_threadsafe", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        thread.run(wait_for_ever)
+    assert happened == (["begun", "ended"] if heard else [])
 
 
 async def test_it_is_not_for_code_with_a_loop(thread: LoopThread) -> None:
