@@ -171,6 +171,12 @@ class TestContexts:
                     getattr(client, "heartbeat" if name is Channel.HEARTBEAT else name)
 
 
+async def knows_it_is_gone(client: ClientEnd) -> None:
+    """Wait until zmq has told a client that its kernel has gone: until then, its iopub is ready for that one."""
+    while client.iopub._readiness._ready.is_set():  # type: ignore[attr-defined]
+        await asyncio.sleep(0.001)
+
+
 class TestRestart:
     async def test_requests_wait_for_the_kernel(
         self, backend: ZmqBackend, info: ConnectionInfo, client: ClientEnd
@@ -197,15 +203,14 @@ class TestRestart:
                         got.append(bytes(message.frames[5]))
                 assert got == [b"%d %d" % (life, number) for number in range(50)]
                 assert await client.heartbeat.beat(10) > 0
+            await knows_it_is_gone(client)
 
     async def test_ready_waits_for_the_next_kernel(
         self, backend: ZmqBackend, info: ConnectionInfo, client: ClientEnd
     ) -> None:
         async with await backend.serve(info):
             await client.iopub.ready()
-        # Once zmq knows that the old one is gone.
-        while client.iopub._readiness._ready.is_set():  # type: ignore[attr-defined]
-            await asyncio.sleep(0.001)
+        await knows_it_is_gone(client)
         waiting = asyncio.create_task(client.iopub.ready())
         await asyncio.sleep(0)
         assert not waiting.done()
