@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# More than there are processors: most tests wait for processes and sockets.
+WORKERS ?= 4
 
 .PHONY: demo test check unit bench soak clean
 
@@ -18,7 +20,7 @@ check: $(READY)
 	$(BIN)/lint-imports
 
 unit: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
 
 bench: $(READY)
 	$(BIN)/python tests/benchmarks/raw_channels.py
