@@ -112,10 +112,14 @@ class Calm:
         world = self._world
         times = [process.wake_at() for process in (*world.processes, *world.intruders)]
         times += [world.host.wake_at(wire) for wire in self._stage.wires if wire.up.reader]
+        if (until := world.host.waits_until) is not None:
+            times.append(until)
         return min(times)
 
     def _somebody_has_to_wait(self) -> bool:
-        """Whether there is silence to be noticed, or somebody who was told to come later."""
+        """Whether there is silence to be noticed, somebody to be waited for, or one who was told to come later."""
+        if self._world.host.waits_until is not None:
+            return True
         if any(process.again_at > self._stage.now for process in self._world.processes):
             return True
         return self._is_silence()

@@ -57,12 +57,15 @@ class Published:
     Attributes:
         messages: by number.
         held: bytes that the log should hold.
+        limit: bytes that it may hold.
+        patience: seconds for which publishers wait for one client, for each log's worth.
     """
 
     def __init__(self, scale: Scale) -> None:
         self.messages: list[WireMessage] = []
         self._before = [0]
-        self._limit, self._pinned_limit = scale.log, min(scale.pinned, scale.log // 2)
+        self.limit, self.patience = scale.log, scale.patience
+        self._pinned_limit = min(scale.pinned, scale.log // 2)
         self.held = self._pinned = 0
         self._bulk: deque[tuple[int, int]] = deque()
         self._pins: deque[tuple[int, int]] = deque()
@@ -73,7 +76,7 @@ class Published:
         self.held += size + ENTRY_OVERHEAD
         self.messages.append(message)
         self._before.append(self._before[-1] + message.size)
-        while self.held > self._limit and len(self._bulk) > 1:
+        while self.held > self.limit and len(self._bulk) > 1:
             number, cost = self._bulk.popleft()
             if PIN not in self.messages[number].frames[2]:
                 self.held -= cost
@@ -84,6 +87,16 @@ class Published:
                 _, cost = self._pins.popleft()
                 self._pinned -= cost
                 self.held -= cost
+
+    @property
+    def oldest(self) -> int:
+        """From which on all are in the log."""
+        return self._bulk[0][0] if self._bulk else 0
+
+    @property
+    def volume(self) -> int:
+        """What all that was published has cost."""
+        return self._before[-1] + len(self.messages) * ENTRY_OVERHEAD
 
     def size(self, first: int, end: int) -> int:
         """Bytes of some of them."""
@@ -112,6 +125,7 @@ class Session:
         ended: why it is over; empty while it is not. Without a reason nobody may give it up.
         away_since: since when the host knows of no connection.
         numbers: of the last messages to this client alone, on C and D.
+        waited: seconds for which publishers have waited for it.
     """
 
     def __init__(self, owner: "Process", record: Published, cursor: int, spell: "Spell", *, asked: bool) -> None:
@@ -123,9 +137,22 @@ class Session:
         self.away_since: float | None = None
         self.spell = spell
         self.numbers = [0, 0]
+        self.waited = 0.0
+        self._since = record.volume
+        self._patience = record.patience
+        self._kept_from = record.oldest
         self._began = cursor if asked else -1
         self._replies: deque[tuple[int, WireMessage]] = deque()
         self._controls: Expected = deque()
+
+    def wait(self, seconds: float) -> None:
+        """Publishers have waited for it: never longer in all than for so much, however slowly it goes on."""
+        self.waited += seconds
+        allowed = self._patience * (1 + (self.record.volume - self._since) / self.record.limit)
+        if self.waited > allowed + 0.01:
+            raise Broken(
+                "held up", f"publishers waited {self.waited:.2f} s for {self.owner.name}, {allowed:.2f} at most"
+            )
 
     def expect(self, channel: Channel, message: WireMessage) -> None:
         """The host has sent a message to this client alone."""
@@ -201,6 +228,10 @@ class Session:
             raise Broken("gap", f"{channel} never has any")
         if gap.count is None:
             raise Broken("gap", "of unknown size, though the host was never away")
+        if self.waited < self._patience - 0.01 and self.next >= self._kept_from:
+            raise Broken(
+                "lost", f"{self.owner.name} has a gap, and publishers waited {self.waited:.2f} s for it in all"
+            )
         end = self.next + gap.count
         if not self.next < end <= len(self.record.messages):
             raise Broken("gap", f"{gap.count} messages from {self.next} on, of {len(self.record.messages)}")

@@ -89,9 +89,8 @@ class Faults:
 
     def busy_host(self) -> None:
         """The kernel publishes a lot, which nobody asked for."""
-        host = self._world.host
         for _ in range(self._rng.randrange(4, 12)):
-            host.publish(self._world.body())
+            self._world.host.kernel.chat(self._world.body())
 
     def restart(self) -> None:
         """The host dies, and another is started."""

@@ -1,11 +1,11 @@
 """A host process: its end of the link, and the shell around it. It looks at all that the link does."""
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 from kernelwire.channels import Channel
 from kernelwire.errors import LinkViolation
-from kernelwire.link.envelope import LANE_OF, Item
+from kernelwire.link.envelope import LANE_OF, Item, pack
 from kernelwire.link.host import Admission, HostLink, Member
 from kernelwire.link.log import ENTRY_OVERHEAD, Log
 from kernelwire.link.peer import Event
@@ -21,6 +21,15 @@ from simulation._stage import LANES, Stage
 
 AWAY: Final = 24 * 3600.0
 """Seconds that a client may be away."""
+
+
+class _Waiting(NamedTuple):
+    """A publisher waits for these."""
+
+    members: list[Member]
+    sessions: dict[bytes, Session]
+    since: float
+    until: float
 
 
 class Host:
@@ -45,6 +54,7 @@ class Host:
             log=Log(stage.scale.log),
             epoch=epoch,
             members_limit=members_limit,
+            patience=stage.scale.patience,
         )
         self.sessions: dict[bytes, Session] = {}
         self.record = Published(stage.scale)
@@ -54,6 +64,7 @@ class Host:
         self.kernel = Kernel(stage, self, output)
         self._lines: dict[bytes, Wire] = {}
         self._has_room = [True, True]
+        self._waiting: _Waiting | None = None
 
     # What its shell does: each returns whether there was anything to do.
 
@@ -169,10 +180,13 @@ class Host:
             self._look_for_room()
         return moved
 
-    def publish(self, body: bytes) -> None:
-        """Put a message into the log."""
+    def publish(self, body: bytes) -> bool:
+        """Put a message into the log, unless somebody is to be waited for before."""
         content = message("iopub", len(self.record.messages), body, b"topic")
-        self.link.publish(content)
+        payload = pack(Channel.IOPUB, content)
+        if self._must_wait(payload.size):
+            return False
+        self.link.log.append(payload)
         entry = self.link.log.at(len(self.record.messages))
         if entry is None:
             raise Broken("lost", f"{name(content)} is not in the log")
@@ -184,6 +198,29 @@ class Host:
             raise Broken("bound", f"the log holds {held} bytes, and should hold {self.record.held}")
         if self._stage.history is not None:
             self._stage.note(f"the host publishes {name(content)}, {len(body)} bytes{', pinned' * (PIN in body)}")
+        return True
+
+    def _must_wait(self, size: int) -> bool:
+        now = self._stage.now
+        if (waiting := self._waiting) is not None:
+            spent = min(now - waiting.since, waiting.until - waiting.since)
+            self.link.waited(waiting.members, spent)
+            for member in waiting.members:
+                if (session := waiting.sessions.get(member.identity)) is not None:
+                    session.wait(spent)
+        members = self.link.in_the_way(size)
+        if not members:
+            self._waiting = None
+            return False
+        self._stage.seen["a publisher waits"] += 1
+        sessions = {member.identity: self.sessions[member.identity] for member in members}
+        self._waiting = _Waiting(members, sessions, now, now + self.link.patience_with(members))
+        return True
+
+    @property
+    def waits_until(self) -> float | None:
+        """Until when a publisher waits, if one does."""
+        return None if self._waiting is None else self._waiting.until
 
     def answer(self, asked: Asked, channel: Channel, body: bytes) -> None:
         """Send something to one client, if it is still there."""

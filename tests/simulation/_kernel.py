@@ -1,5 +1,6 @@
 """A kernel that takes its time, and says much."""
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple, Protocol
 
@@ -26,8 +27,8 @@ class Asked(NamedTuple):
 class Mouth(Protocol):
     """How a kernel speaks."""
 
-    def publish(self, body: bytes) -> None:
-        """To all."""
+    def publish(self, body: bytes) -> bool:
+        """To all; whether that can be done now."""
 
     def answer(self, asked: Asked, channel: Channel, body: bytes) -> None:
         """To who asked."""
@@ -46,7 +47,12 @@ class Kernel:
         self._mouth = mouth
         self._output = output
         self._desk = Desk[Asked](stage)
-        self._jobs: list[Iterator[None] | None] = [None, None]
+        self._jobs: list[Iterator[bool] | None] = [None, None]
+        self._chatter: deque[bytes] = deque()
+
+    def chat(self, body: bytes) -> None:
+        """It is going to publish something that nobody asked for."""
+        self._chatter.append(body)
 
     def put(self, asked: Asked, request: WireMessage) -> None:
         """Somebody asks."""
@@ -57,39 +63,49 @@ class Kernel:
         return self._desk.has_room(lane)
 
     def work(self, lane: Lane) -> bool:
-        """Do a step of what was asked there; return whether there was anything to do."""
+        """Do a step of what was asked there; return whether there was anything that could be done."""
+        if lane is Lane.D and self._chatter:  # publishers wait for each other
+            if not self._mouth.publish(self._chatter[0]):
+                return False
+            self._chatter.popleft()
+            return True
         job = self._jobs[lane]
         if job is None:
             if (asked := self._desk.take(lane)) is None:
                 return False
             job = self._jobs[lane] = self._run(asked)
-        if next(job, self) is self:
+        moved = next(job, None)
+        if moved is None:
             self._jobs[lane] = None
-        return True
+        return moved is not False
 
     @property
     def is_idle(self) -> bool:
         """Whether there is nothing to do."""
-        return not self._desk and not any(self._jobs)
+        return not (self._desk or any(self._jobs) or self._chatter)
 
-    def _run(self, asked: Asked) -> Iterator[None]:
+    def _publish(self, body: bytes) -> Iterator[bool]:
+        while not self._mouth.publish(body):
+            yield False
+
+    def _run(self, asked: Asked) -> Iterator[bool]:
         mouth = self._mouth
         if asked.channel is not Channel.SHELL:
             mouth.answer(asked, asked.channel, b"done")
             return
-        mouth.publish(_BUSY)
-        yield
+        yield from self._publish(_BUSY)
+        yield True
         sizes = self._output()
         for size in sizes:
-            mouth.publish(BODIES[size % 255 : size % 255 + size])
-            yield
+            yield from self._publish(BODIES[size % 255 : size % 255 + size])
+            yield True
         if len(sizes) == 2:
             mouth.answer(asked, Channel.STDIN, b"what?")
-            yield
+            yield True
         is_late = len(sizes) == 3
         if not is_late:
             mouth.answer(asked, Channel.SHELL, BODIES[: sum(sizes) % 50])
-            yield
-        mouth.publish(PIN)
+            yield True
+        yield from self._publish(PIN)
         if is_late:
             mouth.answer(asked, Channel.SHELL, BODIES[: sum(sizes) % 50])

@@ -13,6 +13,7 @@ from kernelwire.link import client as client_module
 from kernelwire.link import log as log_module
 from kernelwire.link import peer as peer_module
 from kernelwire.link import resume as resume_module
+from kernelwire.link.allowance import Allowance
 from kernelwire.link.chunk import Assembly
 from kernelwire.link.client import ClientLink
 from kernelwire.link.envelope import CHANNELS, Payload, pack_gap
@@ -61,6 +62,7 @@ def nothing_planted() -> Iterator[None]:
 _out_resume, _next_chunk = OutLane.resume, OutLane.next_chunk
 _in_resume, _status, _wants_status = InLane.resume, InLane.status, InLane.wants_status
 _open, _greet, _host_init, _pull = Peer.open, HostLink.greet, HostLink.__init__, Feed.pull
+_in_the_way = HostLink.in_the_way
 
 
 # What is sent again.
@@ -191,6 +193,24 @@ MUTANTS["news of little weight is never told"] = [(peer_module, "STATUS_AFTER", 
 @bug("what was sent still counts as waiting", Queue, "pull")
 def _(queue: Queue) -> Payload | None:
     return queue._payloads.popleft() if queue._payloads else None
+
+
+# Publishers who wait.
+
+
+@bug("publishers wait for whoever gets on (once)", Allowance, "spend")
+def _(allowance: Allowance, seconds: float) -> bool:
+    return True
+
+
+@bug("publishers wait for nobody", HostLink, "in_the_way")
+def _(host: HostLink, size: int) -> list[Member]:
+    return []
+
+
+@bug("a publisher forgets the head of its message (once)", HostLink, "in_the_way")
+def _(host: HostLink, size: int) -> list[Member]:
+    return _in_the_way(host, size - 16)
 
 
 # Order.

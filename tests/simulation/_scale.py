@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from kernelwire.link import host, log, peer, records, resume, schedule
+from kernelwire.link import allowance, host, log, peer, records, resume, schedule
 from kernelwire.link.records import Lane
 
 
@@ -23,6 +23,7 @@ class Scale:
         sparse_messages: messages after which one is due.
         pinned: of a log that may be pinned.
         log: of a log.
+        patience: seconds for which publishers wait for one client, for each log's worth.
         replies: that wait for one client.
         message: of a message.
         desk: that lie unread at a reader before it says that there is no room.
@@ -38,6 +39,7 @@ class Scale:
     sparse_messages: int
     pinned: int
     log: int
+    patience: float
     replies: int
     message: int
     desk: int
@@ -54,6 +56,7 @@ REAL = Scale(
     sparse_messages=resume._SPARSE_MESSAGES,
     pinned=log.PINNED_LIMIT,
     log=log.LOG_LIMIT,
+    patience=allowance.PATIENCE,
     replies=host.REPLIES_LIMIT,
     message=4 * 1024 * 1024,
     desk=256 * 1024,
@@ -74,6 +77,7 @@ def small(rng: random.Random) -> Scale:
         sparse_messages=rng.choice((2, 8, 64)),
         pinned=rng.choice((2_000, 1_000_000)),
         log=rng.choice((4_000, 15_000, 60_000, 1_000_000)),
+        patience=rng.choice((0.0, 0.1, 1.0)),
         replies=rng.choice((3_000, 20_000, 1_000_000)),
         message=20_000,
         desk=rng.choice((500, 4_000)),

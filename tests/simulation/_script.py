@@ -27,6 +27,7 @@ SCALE: Final = Scale(
     sparse_messages=4,
     pinned=2_000,
     log=1_000_000,
+    patience=1.0,
     replies=1_000_000,
     message=5_000,
     desk=2_000,

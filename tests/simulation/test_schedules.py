@@ -19,6 +19,7 @@ THINGS: Final = {
     "RESUME",
     "RESTART",
     "a hello that was held up",
+    "a publisher waits",
     "crowded out",
     "expired",
     "gap",

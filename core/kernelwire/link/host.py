@@ -14,6 +14,7 @@ from typing import Final
 
 from kernelwire.channels import Channel
 from kernelwire.errors import LinkViolation
+from kernelwire.link.allowance import PATIENCE, Allowance
 from kernelwire.link.envelope import LANE_OF, pack
 from kernelwire.link.log import LOG_LIMIT, Feed, Log
 from kernelwire.link.peer import USUAL, Peer, Timing
@@ -42,17 +43,26 @@ class Member:
         peer: it, as far as lanes are concerned.
         feed: what waits for it on lane D.
         controls: what waits for it on lane C.
+        allowance: for how long it may hold up who publishes.
         since: since when it has no connection; None while it has one.
     """
 
     def __init__(
-        self, hello: Hello, log: Log, max_message_bytes: int, timing: Timing = USUAL, *, epoch: int = 1
+        self,
+        hello: Hello,
+        log: Log,
+        max_message_bytes: int,
+        timing: Timing = USUAL,
+        *,
+        epoch: int = 1,
+        patience: float = PATIENCE,
     ) -> None:
         self.identity = hello.identity
         self.epoch = epoch
         self.attempt = hello.attempt
         self.feed = Feed(log, hello.cursor)
         self.controls = Queue()
+        self.allowance = Allowance(patience, log)
         self.peer = Peer((self.controls, self.feed), max_message_bytes=max_message_bytes, timing=timing)
         self.since: float | None = None
         self._stuck_at: int | None = None
@@ -121,6 +131,7 @@ class HostLink:
         members_limit: see :data:`MEMBERS_LIMIT`.
         resume_window: see :data:`RESUME_WINDOW`.
         timing: when to ask a client, and when to give up its connection.
+        patience: see :data:`~kernelwire.link.allowance.PATIENCE`.
 
     Attributes:
         members: the clients, by identity.
@@ -136,6 +147,7 @@ class HostLink:
         members_limit: int = MEMBERS_LIMIT,
         resume_window: float = RESUME_WINDOW,
         timing: Timing = USUAL,
+        patience: float = PATIENCE,
     ) -> None:
         self.members: dict[bytes, Member] = {}
         self.log = log or Log()
@@ -145,6 +157,7 @@ class HostLink:
         self._members_limit = members_limit
         self._resume_window = resume_window
         self._timing = timing
+        self._patience = patience
 
     def greet(self, plaintext: bytes, now: float) -> Admission:
         """Answer the first frame of a connection.
@@ -177,14 +190,38 @@ class HostLink:
         elif len(self.members) >= self._members_limit:
             return Admission(None, Bye(Reason.FULL).encode())
         epoch = next(self._epochs)
-        member = Member(hello, self.log, self._max_message_bytes, self._timing, epoch=epoch)
+        member = Member(hello, self.log, self._max_message_bytes, self._timing, epoch=epoch, patience=self._patience)
         self.members[hello.identity] = member
         member.peer.begin()
         member.peer.open(NOTHING, now)
         return Admission(member, self._welcome(member, resumed=False), is_new=True, ended=ended)
 
+    def in_the_way(self, size: int) -> list[Member]:
+        """Who would lose something if a payload of so many bytes came into the log now, and is still to be waited for.
+
+        The caller waits until one of them has made progress, for `patience_with` them at the most; tells them with
+        `waited`, and asks again.
+        """
+        if not self.log.is_full_for(size):
+            return []
+        oldest = self.log.oldest_after(size)
+        behind = (member for member in self.members.values() if member.feed.cursor < oldest)
+        return [member for member in behind if not member.is_stuck and member.allowance.left]
+
+    def patience_with(self, members: Iterable[Member]) -> float:
+        """Seconds to wait for these before they are looked at again. Never all that is left at once: a caller that was
+        held up itself must first see what has come meanwhile.
+        """
+        return min(self._patience / 2, *(member.allowance.left for member in members))
+
+    def waited(self, members: Iterable[Member], seconds: float) -> None:
+        """It was waited for these so long."""
+        for member in members:
+            if not member.allowance.spend(seconds):
+                member.give_up()
+
     def publish(self, message: WireMessage) -> None:
-        """Put a message into the log."""
+        """Put a message into the log. Who does not ask `in_the_way` before waits for nobody."""
         self.log.append(pack(Channel.IOPUB, message))
 
     def forget(self, member: Member) -> None:

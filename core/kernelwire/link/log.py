@@ -57,13 +57,14 @@ class Log:
         held: bytes that are kept, with :data:`ENTRY_OVERHEAD` for each entry.
         end: the number that the next entry gets.
         total: bytes of all messages since the log began.
+        limit: as given.
     """
 
     def __init__(self, limit: int = LOG_LIMIT) -> None:
         self.held = 0
         self.end = 0
         self.total = 0
-        self._limit = limit
+        self.limit = limit
         self._bulk: dict[int, Entry] = {}
         self._oldest = 0  # of the bulk
         self._pins: list[Entry] = []  # older than that
@@ -74,13 +75,18 @@ class Log:
         """The number from which on nothing is missing."""
         return self._oldest
 
+    @property
+    def volume(self) -> int:
+        """As `total`, with :data:`ENTRY_OVERHEAD` for each message."""
+        return self.total + self.end * ENTRY_OVERHEAD
+
     def is_full_for(self, size: int) -> bool:
         """Whether another message of `size` bytes makes older ones go."""
-        return bool(self._bulk) and self.held + size + ENTRY_OVERHEAD > self._limit
+        return bool(self._bulk) and self.held + size + ENTRY_OVERHEAD > self.limit
 
     def oldest_after(self, size: int) -> int:
         """What `oldest` will be at the most once a message of `size` bytes has come. It may push out many."""
-        excess = self.held + size + ENTRY_OVERHEAD - self._limit
+        excess = self.held + size + ENTRY_OVERHEAD - self.limit
         number = self._oldest
         while excess > 0 and number < self.end:
             entry = self._bulk[number]
@@ -95,7 +101,7 @@ class Log:
         self.end += 1
         self.total += _frame_bytes(payload)
         self.held += entry.cost
-        while self.held > self._limit and self._oldest < self.end - 1:
+        while self.held > self.limit and self._oldest < self.end - 1:
             self._evict()
 
     def at(self, cursor: int) -> Entry | None:
@@ -123,7 +129,7 @@ class Log:
             return
         self._pins.append(entry)
         self._pinned += entry.cost
-        while self._pinned > min(PINNED_LIMIT, self._limit // 2):
+        while self._pinned > min(PINNED_LIMIT, self.limit // 2):
             oldest = self._pins.pop(0)
             self._pinned -= oldest.cost
             self.held -= oldest.cost

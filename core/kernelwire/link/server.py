@@ -9,8 +9,9 @@ from kernelwire.channels import Channel
 from kernelwire.demultiplexer import KernelDemultiplexer
 from kernelwire.ends import KernelEnd
 from kernelwire.errors import ConnectionLost, EndOfChannel, PeerGone
+from kernelwire.link.allowance import PATIENCE
 from kernelwire.link.dialer import LINGER, QUEUE_LIMIT, close
-from kernelwire.link.envelope import LANE_OF, MESSAGE_LIMIT, Item
+from kernelwire.link.envelope import LANE_OF, MESSAGE_LIMIT, Item, pack
 from kernelwire.link.host import REPLIES_LIMIT, HostLink, Member
 from kernelwire.link.log import Log
 from kernelwire.link.peer import USUAL, Peer, Timing
@@ -29,8 +30,8 @@ STRANGERS_LIMIT: Final = 64
 GREETING_TIME: Final = 5.0
 """Seconds that a client has for its hello, after the handshake."""
 
-PATIENCE: Final = 1.0
-"""Seconds without any progress of a client, after which nobody waits for it any more."""
+REPLY_PATIENCE: Final = 10.0
+"""Seconds for which a client that makes progress may hold up who has something for it alone. It is kept then."""
 
 ACCEPT_AGAIN: Final = 1.0
 """Seconds after which a listener that could not accept is asked again."""
@@ -102,7 +103,7 @@ class Server:
         self._listener = listener
         self._secrets = secrets
         self._clock = clock
-        self._link = HostLink(max_message_bytes=MESSAGE_LIMIT, log=log, timing=timing)
+        self._link = HostLink(max_message_bytes=MESSAGE_LIMIT, log=log, timing=timing, patience=PATIENCE)
         self._lines: dict[bytes, _Line] = {}
         self._strangers: dict[asyncio.Task[None], None] = {}
         self._unserved: dict[asyncio.Task[None], Pipe] = {}
@@ -233,7 +234,9 @@ class Server:
     async def send(self, member: Member, channel: Channel, message: WireMessage) -> None:
         """Send to one client; waits while it makes progress and too much waits for it on this lane already."""
         lane = LANE_OF[channel]
-        await self._wait_while(lambda: [member] if self._has(member) and member.held_on(lane) > QUEUE_LIMIT else [])
+        await self._wait_while(
+            lambda: [member] if self._has(member) and member.held_on(lane) > QUEUE_LIMIT else [], REPLY_PATIENCE
+        )
         if not self._has(member):
             raise PeerGone("this client has left")
         if member.held > REPLIES_LIMIT:
@@ -248,33 +251,32 @@ class Server:
         return self._link.members.get(member.identity) is member
 
     async def _publish(self, _channel: Channel, message: WireMessage) -> None:
+        loop, payload = asyncio.get_running_loop(), pack(Channel.IOPUB, message)
         async with self._publishing:
-            await self._wait_while(lambda: self._laggards(message.size))
-            self._link.publish(message)
+            while members := self._link.in_the_way(payload.size):
+                seconds, started = self._link.patience_with(members), loop.time()
+                await self._progress.wait(seconds)
+                self._link.waited(members, min(loop.time() - started, seconds))
+            self._link.log.append(payload)
         for line in self._lines.values():
             line.bell.ring()
 
-    def _laggards(self, size: int) -> list[Member]:
-        """Clients who would lose something if a message of this size came now."""
-        log = self._link.log
-        if not log.is_full_for(size):
-            return []
-        oldest = log.oldest_after(size)
-        return [member for member in self._link.members.values() if member.feed.cursor < oldest]
-
-    async def _wait_while(self, in_the_way: Callable[[], Sequence[Member]]) -> None:
-        """Until nobody is in the way any more but who makes no progress: a short break costs nobody anything."""
+    async def _wait_while(self, in_the_way: Callable[[], Sequence[Member]], seconds: float) -> None:
+        """Until nobody is in the way any more but who makes no progress, or the time is over."""
         loop = asyncio.get_running_loop()
+        until = loop.time() + seconds
         seen: dict[Member, Patience] = {}
         while members := [member for member in in_the_way() if not member.is_stuck]:
             now = loop.time()
+            if now >= until:
+                return
             for member in members:
                 patience = seen.setdefault(member, Patience(PATIENCE, None, now))
                 if patience.is_over(member.peer.progress, now):
                     member.give_up()
             waiting = [seen[member].until for member in members if not member.is_stuck]
             if waiting:
-                await self._progress.wait(max(min(waiting) - now, 0))
+                await self._progress.wait(max(min(until, *waiting) - now, 0))
 
     def _drop(self, member: Member) -> None:
         self._link.forget(member)
@@ -311,18 +313,13 @@ class Server:
                 await asyncio.gather(close(self._listener), *map(close, self._unserved.values()))
 
     async def _linger(self) -> None:
-        loop = asyncio.get_running_loop()
-        until = loop.time() + LINGER
-
         def unserved() -> list[Member]:
-            if loop.time() >= until:
-                return []
             return [line.member for line in self._lines.values() if line.member.peer.has_unhandled]
 
         for line in self._lines.values():
             line.member.peer.say(Ping(0))  # the answer says what was handled
             line.bell.ring()
-        await self._wait_while(unserved)
+        await self._wait_while(unserved, LINGER)
         for line in self._lines.values():
             line.member.peer.say(Bye(Reason.CLOSED))
             line.bell.ring()

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final, NamedTuple
 
-from kernelwire.link import client, envelope, host, log, peer, records, resume
+from kernelwire.link import allowance, client, envelope, host, log, peer, records, resume
 from kernelwire.link.resume import HELLO_RULES, WELCOME_RULES, Outcome
 
 if __package__:
@@ -57,6 +57,7 @@ CHOICES: Final = (
     (peer, "DEAD_AFTER"),
     (log, "LOG_LIMIT"),
     (log, "PINNED_LIMIT"),
+    (allowance, "PATIENCE"),
     (host, "REPLIES_LIMIT"),
     (host, "MEMBERS_LIMIT"),
     (host, "RESUME_WINDOW"),

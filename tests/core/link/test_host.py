@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 from kernelwire.channels import Channel
 from kernelwire.errors import GapNotice, LinkViolation
 from kernelwire.link.client import ClientLink, Joined
-from kernelwire.link.envelope import Item
+from kernelwire.link.envelope import Item, pack
 from kernelwire.link.host import MEMBERS_LIMIT, RESUME_WINDOW, Admission, HostLink, Member
 from kernelwire.link.log import ENTRY_OVERHEAD, Log
 from kernelwire.link.peer import DEAD_AFTER, STATUS_AFTER, Timing
-from kernelwire.link.records import Bye, Control, Hello, Ping, Position, Reason, Status, Welcome, decode
+from kernelwire.link.records import Bye, Control, Hello, Lane, Ping, Position, Reason, Status, Welcome, decode
 from kernelwire.link.resume import NOTHING, Outcome
 from kernelwire.messages import WireMessage
 
@@ -421,6 +421,45 @@ def test_a_client_that_does_not_read_keeps_nobody_else_waiting() -> None:
     slow.link.peer.into[1].room = True
     slow.settle()
     assert len([each for each in slow.got if not isinstance(each, Joined)]) == 200
+
+
+def test_a_client_is_waited_for_only_if_it_would_lose_something_and_only_for_so_long() -> None:
+    log = Log(10 * (1000 + ENTRY_OVERHEAD))
+    link = HostLink(max_message_bytes=100_000, log=log, patience=1.0)
+    good, slow = admitted(link, hello(b"good")), admitted(link, hello(b"slow"))
+    bulk = pack(Channel.IOPUB, WireMessage([bytes(980)]))
+    for _ in range(10):
+        assert link.in_the_way(bulk.size) == []
+        log.append(bulk)
+    assert set(link.in_the_way(bulk.size)) == {good, slow}
+    while good.feed.pull():
+        pass
+    assert link.in_the_way(bulk.size) == [slow]
+    assert link.patience_with([slow]) == 0.5
+    link.waited([slow], 0.5)
+    assert slow.feed.pull()
+    assert link.in_the_way(bulk.size) == []  # no more than one has to go
+    log.append(bulk)
+    assert link.in_the_way(bulk.size) == [slow]
+    slow.peer.pong = 1
+    link.waited([slow], link.patience_with([slow]))
+    link.waited([slow], link.patience_with([slow]))
+    assert link.in_the_way(bulk.size) == []
+
+
+def test_who_takes_nothing_is_not_waited_for_again_before_it_does() -> None:
+    log = Log(10 * (1000 + ENTRY_OVERHEAD))
+    link = HostLink(max_message_bytes=100_000, log=log, patience=1.0)
+    stuck = admitted(link, hello(b"stuck"))
+    for _ in range(10):
+        link.publish(WireMessage([bytes(1000)]))
+    assert link.in_the_way(1000) == [stuck]
+    link.waited([stuck], 1.0)
+    for _ in range(100):
+        link.publish(WireMessage([bytes(1000)]))
+        assert link.in_the_way(1000) == []
+    stuck.peer.receive(Status(Lane.D, 0, 10).encode(), NOW)
+    assert link.in_the_way(1000) == [stuck]
 
 
 def test_nothing_is_granted_to_a_client_that_the_host_has_no_room_for() -> None:

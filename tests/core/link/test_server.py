@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import functools
+import itertools
 import logging
 import os
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -487,6 +488,30 @@ async def test_a_client_that_takes_nothing_holds_up_no_publisher_and_no_other_cl
         assert received[-1] == 399
         assert missing == 400 - len(received)
         assert missing > 200
+
+
+async def test_a_client_that_is_slow_and_gets_on_holds_publishers_up_no_longer_than_it_may() -> None:
+    class Small(MemoryBackend):
+        log_limit = 100_000
+
+    backend = Small(timing=NEVER)
+    async with await backend.serve(INFO) as kernel:
+        pipe, _ = await welcomed(backend.network)
+
+        async def get_on() -> None:
+            for granted in itertools.count(1):  # a byte at a time: it would take days
+                await say(pipe, Status(1, 0, granted))
+                await asyncio.sleep(0.001)
+
+        slow = asyncio.create_task(get_on())
+        async with await backend.connect(INFO, identity=b"good") as good:
+            await good.iopub.ready()
+            reading = asyncio.create_task(_with_gaps(good, 100))
+            for number in range(100):
+                await kernel.iopub.send(message(number, size=20_000))
+            await reading
+        slow.cancel()
+        await asyncio.wait([slow])
 
 
 async def _with_gaps(client: ClientEnd, end: int) -> tuple[list[int], int]:
