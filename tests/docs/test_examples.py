@@ -149,12 +149,12 @@ def test_the_page_shows_what_backends_prints(environment: dict[str, str]) -> Non
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_code_blocks_are_pieces_of_files_that_run(page: Path) -> None:
-    files = [*EXAMPLES.glob("*.py"), *Path(__file__).parent.glob("test_*.py")]
+    files = [*EXAMPLES.glob("*.py"), *Path(__file__).parent.glob("test_*.py"), *ROOT.glob("plugins/*/tests/test_*.py")]
     sources = [path.read_text(encoding="utf-8") for path in files]
     for block in blocks(page, "python"):
         assert any(
             textwrap.dedent(block) in textwrap.dedent(piece) for source in sources for piece in (source, _flat(source))
-        ), f"in no file of docs/examples or tests/docs:\n{block}"
+        ), f"in no file of docs/examples, tests/docs or a plug-in's tests:\n{block}"
 
 
 def _flat(source: str) -> str:

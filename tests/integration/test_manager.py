@@ -228,5 +228,7 @@ async def test_many_kernels_leave_nothing() -> None:
     assert not [pid for pid in pids if psutil.pid_exists(pid) and psutil.Process(pid).ppid() == os.getpid()]
     # Not by binding: meanwhile the system may have lent a port to somebody's outgoing connection.
     ours = {os.getpid(), *(child.pid for child in psutil.Process().children(recursive=True)), *pids}
-    listening = {c.laddr.port for c in psutil.net_connections("tcp") if c.status == psutil.CONN_LISTEN and c.pid in ours}
+    listening = {
+        c.laddr.port for c in psutil.net_connections("tcp") if c.status == psutil.CONN_LISTEN and c.pid in ours
+    }
     assert not listening & {port for _, port in ports}

@@ -4,7 +4,7 @@ from typing import Any, ClassVar, final
 
 from kernelwire.testing.harness import Harness
 from kernelwire.testing.kit import Behaviour, Level, Status
-from kernelwire.testing.suite import cases, try_one
+from kernelwire.testing.suite import cases, check_claims_match, try_one
 
 
 class TransportConformance:
@@ -20,13 +20,15 @@ class TransportConformance:
         harness: what to try; a class of harnesses will do as well.
 
     Raises:
-        TypeError: a subclass that overrides a test, or has anything else of its own.
+        TypeError: a subclass that overrides a test, or has anything else of its own, or from another base.
+        TransportUnavailable: a harness that claims something else than its backend does.
     """
 
     harness: ClassVar[Harness | type[Harness]]
 
     def __init_subclass__(cls) -> None:
-        own = {name for name in vars(cls) if not name.startswith("__")} - {"harness"}
+        bases = set(cls.__mro__) - {TransportConformance, object}
+        own = {name for base in bases for name in vars(base) if not name.startswith("__")} - {"harness"}
         if own:
             raise TypeError(f"{cls.__name__}: {min(own)} may not be overridden; only `harness` is the author's")
 
@@ -38,7 +40,9 @@ class TransportConformance:
     @final
     def pytest_generate_tests(self, metafunc: Any) -> None:
         """Called by pytest, to learn what there is to try."""
-        metafunc.parametrize("behaviour", cases(self._made()), ids=lambda each: each.name)
+        harness = self._made()
+        check_claims_match(harness)
+        metafunc.parametrize("behaviour", cases(harness), ids=lambda each: each.name)
 
     @final
     def test_behaviour(self, behaviour: Behaviour) -> None:

@@ -139,7 +139,25 @@ def harness_of(transport: str) -> Harness:
         raise TransportUnavailable(text) from error
     if not isinstance(harness, Harness):
         raise TransportUnavailable(f"the harness of transport {transport!r} is no kernelwire.testing.Harness")
+    check_claims_match(harness)
     return harness
+
+
+def check_claims_match(harness: Harness) -> None:
+    """What a transport claims is for its backend to say: a harness that claims less would leave behaviours out.
+
+    Raises:
+        TransportUnavailable: a harness claims something else than the backend that is installed under its name.
+    """
+    if harness.name not in {each.name for each in registry.installed()}:
+        return
+    claim, its_own = registry.load(harness.name).capabilities, harness.capabilities
+    for name in Capabilities.__dataclass_fields__:
+        if getattr(its_own, name) != getattr(claim, name):
+            raise TransportUnavailable(
+                f"the harness of transport {harness.name!r} claims {name}={getattr(its_own, name)!r}, and its backend "
+                f"{getattr(claim, name)!r}: let the harness take the backend's capabilities"
+            )
 
 
 def check_claim(transport: str, claim: object) -> None:

@@ -1,31 +1,30 @@
 """The class for pytest: what an author writes, and cannot leave out."""
 
-from pathlib import Path
-from typing import Any
+import dataclasses
+from random import Random
 
 import pytest
 
-from kernelwire.testing import BackendHarness, TransportConformance
-from kernelwire.testing.suite import cases
+from kernelwire.testing import BEHAVIOURS, BackendHarness, Group, Pair, TransportConformance, suite
 
 pytest_plugins = ["pytester"]
 
 HEAD = """
-import asyncio
-from kernelwire.testing import BackendHarness, Known, TransportConformance, suite
-
-FEW = [each for each in suite.BEHAVIOURS if each.name in ("round_trip_on_each_channel", "text_is_not_touched")]
-suite.BEHAVIOURS = FEW
+from kernelwire.testing import BackendHarness, Known, TransportConformance
 """
 
+FEW = [each for each in BEHAVIOURS if each.name in ("round_trip_on_each_channel", "text_is_not_touched")]
 
-class TestInProcess(TransportConformance):
-    harness = BackendHarness("inprocess")
+
+@pytest.fixture(autouse=True)
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(suite, "BEHAVIOURS", FEW)
 
 
 def run(pytester: pytest.Pytester, text: str) -> pytest.RunResult:
     pytester.makepyfile(HEAD + text)
-    return pytester.runpytest_subprocess("-p", "no:cacheprovider", "-rA")
+    without = [word for plugin in ("cacheprovider", "asyncio", "hypothesispytest") for word in ("-p", f"no:{plugin}")]
+    return pytester.runpytest_inprocess(*without, "-rA")
 
 
 @pytest.mark.parametrize("harness", ['BackendHarness("ipc")', 'type("H", (BackendHarness,), {"__init__": make})'])
@@ -49,35 +48,56 @@ class TestMine(TransportConformance):
     result.stdout.fnmatch_lines(["*it broke*"])
 
 
-@pytest.mark.parametrize(("group", "outcome"), [("RELIABLE", "skipped"), ("PAYLOAD", "failed")])
-def test_what_is_known_is_shown(pytester: pytest.Pytester, group: str, outcome: str) -> None:
+async def fails(_pair: Pair, _: Random) -> None:
+    raise AssertionError
+
+
+@pytest.mark.parametrize(("group", "outcome"), [(Group.RELIABLE, "skipped"), (Group.PAYLOAD, "failed")])
+def test_what_is_known_is_shown(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, group: Group, outcome: str
+) -> None:
+    (broken,) = (dataclasses.replace(each, check=fails, group=group) for each in FEW if "text" in each.name)
+    monkeypatch.setattr(suite, "BEHAVIOURS", [broken])
     text = """
 class Mine(BackendHarness):
     known = {"text_is_not_touched": Known("to be mended", "99")}
 
-async def fails(pair, chance):
-    raise AssertionError
-
-import dataclasses
-from kernelwire.testing import Group
-(broken,) = (dataclasses.replace(each, check=fails) for each in FEW if "text" in each.name)
-suite.BEHAVIOURS = [dataclasses.replace(broken, group=Group.GROUP)]
-
 class TestMine(TransportConformance):
     harness = Mine("ipc")
 """
-    result = run(pytester, text.replace("Group.GROUP", f"Group.{group}"))
+    result = run(pytester, text)
     assert result.parseoutcomes() | {"passed": 5, outcome: 1} == result.parseoutcomes()
     result.stdout.fnmatch_lines(["*until 99: to be mended*"])
 
 
-@pytest.mark.parametrize("name", ["test_behaviour", "pytest_generate_tests", "pytestmark", "_made", "anything"])
+NAMES = ["test_behaviour", "pytest_generate_tests", "pytestmark", "_made", "anything"]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_nothing_can_be_left_out(name: str) -> None:
     with pytest.raises(TypeError, match=name):
         type("TestMine", (TransportConformance,), {"harness": BackendHarness("inprocess"), name: lambda _self: None})
 
 
-def test_all_cases_are_there(request: pytest.FixtureRequest) -> None:
-    items: list[Any] = request.session.items
-    collected = {item.callspec.id for item in items if item.path == Path(__file__) and item.cls is TestInProcess}
-    assert collected in (set(), {each.name for each in cases(BackendHarness("inprocess"))})
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_can_be_left_out_by_a_mixin(name: str) -> None:
+    mixin = type("Mixin", (), {name: lambda _self: None})
+    with pytest.raises(TypeError, match=name):
+        type("TestMine", (mixin, TransportConformance), {"harness": BackendHarness("inprocess")})
+
+
+def test_a_harness_claims_what_its_backend_does(pytester: pytest.Pytester) -> None:
+    text = """
+import dataclasses
+
+class Modest(BackendHarness):
+    def __init__(self):
+        super().__init__("ipc")
+        self.capabilities = dataclasses.replace(self.capabilities, signed=False)
+
+class TestMine(TransportConformance):
+    harness = Modest
+"""
+    result = run(pytester, text)
+    assert result.parseoutcomes() == {"errors": 1}
+    result.stdout.fnmatch_lines(["*signed=False*"])

@@ -230,11 +230,17 @@ def test_an_unknown_transport() -> None:
 
 
 HARNESS = """
+import dataclasses
 from kernelwire.testing import BackendHarness
 
 class Mine(BackendHarness):
     def __init__(self):
         super().__init__("inprocess")
+
+class Modest(BackendHarness):
+    def __init__(self):
+        super().__init__("inprocess")
+        self.capabilities = dataclasses.replace(self.capabilities, signed=False)
 
 class Broken:
     def __init__(self):
@@ -245,7 +251,15 @@ class Odd:
 """
 
 
-@pytest.mark.parametrize(("name", "says"), [("Mine", None), ("Broken", "no such server"), ("Odd", "no kernelwire")])
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("Mine", None),
+        ("Modest", "signed=False, and its backend True"),
+        ("Broken", "no such server"),
+        ("Odd", "no kernelwire"),
+    ],
+)
 def test_a_distribution_may_bring_a_harness(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, says: str | None
 ) -> None:

@@ -355,7 +355,7 @@ GALLERY: Final[list[Broken]] = [
         "delivers twice after a reconnection",
         "a_hundred_cuts_cost_nothing",
         lambda: BrokenLink(repeats_after_a_cut),
-        watchdog=5,
+        watchdog=2,
     ),
     Broken("miscounts a gap", "what_did_not_fit_is_counted", lambda: BrokenLink(gap_miscounted)),
     Broken(

@@ -71,7 +71,7 @@ def keep_nothing(patch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("spoil", [skip_one, repeat_one, keep_nothing])
 def test_what_was_under_way(spoil: Callable[[pytest.MonkeyPatch], None]) -> None:
     assert_works_otherwise(BrokenLink(spoil))
-    assert_killed(BrokenLink(spoil), "a_hundred_cuts_cost_nothing", watchdog=5)
+    assert_killed(BrokenLink(spoil), "a_hundred_cuts_cost_nothing", watchdog=2)
 
 
 def test_a_message_of_which_a_part_has_come() -> None:
@@ -105,8 +105,8 @@ def test_a_client_that_gives_up() -> None:
 
 
 def test_silence_that_nobody_notices() -> None:
-    broken = BrokenLink(lambda patch: patch.setattr(Through, "timing", Timing(ping_after=0.3, dead_after=1000)))
-    assert_killed(broken, "silence_is_noticed", Hanging, watchdog=5)
+    broken = BrokenLink(lambda patch: patch.setattr(Through, "timing", Timing(ping_after=0.1, dead_after=1000)))
+    assert_killed(broken, "silence_is_noticed", Hanging, watchdog=1.5)
 
 
 # Gaps
@@ -148,7 +148,7 @@ def test_the_end_of_a_request_goes_with_the_rest() -> None:
 def test_a_restart_that_nobody_is_told_of() -> None:
     rules = (*WELCOME_RULES[:2], ((False, None, None, None), Outcome.BEGIN))
     broken = BrokenLink(lambda patch: patch.setattr("kernelwire.link.client.WELCOME_RULES", rules))
-    assert_killed(broken, "a_kernel_end_may_start_anew", Hanging, watchdog=2)
+    assert_killed(broken, "a_kernel_end_may_start_anew", Hanging, watchdog=1.5)
 
 
 def test_what_was_under_way_is_sent_to_the_next_host() -> None:
@@ -171,4 +171,4 @@ def test_a_host_that_does_not_answer_another_one_s_client() -> None:
         greet = HostLink.greet
         patch.setattr(HostLink, "greet", spoilt)
 
-    assert_killed(BrokenLink(spoil), "a_kernel_end_may_start_anew", Hanging, watchdog=2)
+    assert_killed(BrokenLink(spoil), "a_kernel_end_may_start_anew", Hanging, watchdog=1.5)

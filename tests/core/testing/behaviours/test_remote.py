@@ -115,7 +115,7 @@ MUTANTS: list[tuple[str, Spoil]] = [
 def test_it_is_killed(name: str, spoil: Spoil) -> None:
     broken = BrokenLink(spoil)
     assert_works_otherwise(broken)
-    assert_killed(broken, name, (AssertionError, GapNotice, ConnectionLost), watchdog=6)
+    assert_killed(broken, name, (AssertionError, GapNotice, ConnectionLost), watchdog=2)
 
 
 def test_every_behaviour_kills_one() -> None:
