@@ -5,7 +5,6 @@ import errno
 import os
 import socket
 import stat
-import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -76,6 +75,8 @@ def prepare_ipc(info: ConnectionInfo) -> ConnectionInfo:
     Raises:
         InvalidField: the path is too long for the operating system.
     """
+    import tempfile  # here, because a client starts without it
+
     path = info.ip or str(Path(tempfile.mkdtemp(prefix=_IPC_DIRECTORY)) / "k")
     made = None if info.ip else Path(path).parent
     chosen: dict[str, int] = {}
@@ -100,6 +101,8 @@ def prepare_ipc(info: ConnectionInfo) -> ConnectionInfo:
 
 def release_ipc(info: ConnectionInfo) -> None:
     """Remove the socket files of a kernel that is gone, and the directory if `prepare_ipc` made it."""
+    import tempfile
+
     if info.ip is None:
         return
     for field in PORT_FIELDS:

@@ -1,16 +1,19 @@
 """Whether a socket is connected, by its monitor: zmq connects in the background, and again after each break."""
 
 import asyncio
+import struct
 from typing import Final
 
 import zmq
-from zmq.utils.monitor import parse_monitor_message
 
 from kernelwire.errors import ChannelClosed
 from kernelwire_zmq.wire import Wire
 
 CONNECTED: Final = int(zmq.EVENT_HANDSHAKE_SUCCEEDED)
 GONE: Final = int(zmq.EVENT_DISCONNECTED)
+
+_EVENT: Final = struct.Struct("=Hi")
+"""A monitor's message: the event, and a value. Source: zmq_socket_monitor(3)."""
 
 
 class Connected:
@@ -47,8 +50,18 @@ class Connected:
             self._monitor.close(0)
 
     def _take_event(self) -> None:
-        event = parse_monitor_message(self._monitor.socket.recv_multipart(zmq.NOBLOCK))["event"]
+        event = take_event(self._monitor.socket)
         if event & CONNECTED:
             self._connected.set()
         elif event & GONE:
             self._connected.clear()
+
+
+def take_event(monitor: "zmq.Socket[bytes]") -> int:
+    """Take one event off a monitor that has one.
+
+    Raises:
+        zmq.Again: it has none.
+    """
+    event, _value = _EVENT.unpack(monitor.recv_multipart(zmq.NOBLOCK)[0])
+    return int(event)

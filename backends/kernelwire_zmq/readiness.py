@@ -10,11 +10,10 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 import zmq
-from zmq.utils.monitor import parse_monitor_message
 
 from kernelwire.errors import ChannelClosed
 from kernelwire.session import Session
-from kernelwire_zmq.connected import GONE
+from kernelwire_zmq.connected import GONE, take_event
 from kernelwire_zmq.framing import DELIMITER
 from kernelwire_zmq.wire import Wire
 
@@ -108,8 +107,7 @@ class Readiness:
         self._monitor.close(0)
 
     def _take_event(self) -> None:
-        event = parse_monitor_message(self._monitor.socket.recv_multipart(zmq.NOBLOCK))
-        if event["event"] & GONE:
+        if take_event(self._monitor.socket) & GONE:
             # First what the kernel that is gone had published: it proves nothing about the next one.
             self.drain()
             self._ready.clear()

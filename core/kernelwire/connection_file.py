@@ -4,7 +4,6 @@ A connection file holds the kernel's key, and whoever has that runs code as the 
 their owner alone, under any umask; one that others can open is read with a warning; no error shows what a file holds.
 """
 
-import difflib
 import glob
 import os
 import stat
@@ -15,7 +14,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 from uuid import uuid4
 
-from kernelwire import jsoncodec, private_file, ticket
+from kernelwire import jsoncodec, private_file
 from kernelwire.connection import ConnectionInfo
 from kernelwire.errors import (
     ConnectionFileError,
@@ -49,7 +48,7 @@ def read(path: str | os.PathLike[str]) -> ConnectionInfo:
         data, mode = private_file.read(path, MAX_BYTES)
     except ConnectionFileNotFound as error:
         raise ConnectionFileNotFound(f"{error}{_what_is_there(path.name, [path.parent])}") from error.__cause__
-    fields = None if ticket.is_ticket(data) else _json_object(data, path)
+    fields = None if _is_ticket(data) else _json_object(data, path)
     private_file.warn_if_open(path, mode, "a ticket" if fields is None else "the kernel's key", stacklevel=2)
     try:
         return _of_ticket(data) if fields is None else ConnectionInfo.from_dict(fields)
@@ -174,7 +173,17 @@ def runtime_dir() -> Path:
     return Path(jupyter_runtime_dir())
 
 
+def _is_ticket(data: bytes) -> bool:
+    if data.lstrip().startswith(b"{"):  # as of nearly all files
+        return False
+    from kernelwire import ticket  # here, because a client of any other file starts without it
+
+    return ticket.is_ticket(data)
+
+
 def _of_ticket(data: bytes) -> ConnectionInfo:
+    from kernelwire import ticket
+
     found = ticket.decode(data)
     if found.kind != "kernel":
         raise TicketError("a host's ticket, and that names no kernel; a kernel's is needed")
@@ -224,6 +233,8 @@ def _newest(directories: Iterable[Path], pattern: str) -> list[Path]:
 
 def _what_is_there(wanted: str, directories: Iterable[Path]) -> str:
     """The end of an error's text: names like `wanted`, else the newest; empty where there is nothing."""
+    import difflib  # here, because a client starts without it
+
     there = [path.name for path in _newest(directories, "*.json")]
     # A part of a name is far from every whole one, so compare it as what it would be a part of.
     whole = wanted if wanted.endswith(".json") else f"kernel-{wanted}.json"

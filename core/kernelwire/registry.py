@@ -1,22 +1,26 @@
 """From a transport's name to its backend, through the entry-point group ``kernelwire.backends``.
 
 Names are listed from the metadata of installed distributions without importing anything; then stevedore loads exactly
-the one that was asked for.
+the one that was asked for. One that only kernelwire itself claims needs neither, which is a sixth of a client's start.
 """
 
-import difflib
-from dataclasses import dataclass
-from importlib import metadata
-from typing import Final
+import importlib
+from typing import TYPE_CHECKING, Final, NamedTuple
 
+from kernelwire import entry_point_files
 from kernelwire.backend import Backend
 from kernelwire.errors import AmbiguousTransport, TransportUnavailable, UnknownTransport
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 GROUP: Final = "kernelwire.backends"
 
 
-@dataclass(frozen=True, order=True)
-class InstalledBackend:
+_OWN: Final = "kernelwire"
+
+
+class InstalledBackend(NamedTuple):
     """An entry of the group, not imported.
 
     Attributes:
@@ -34,10 +38,10 @@ class InstalledBackend:
 
 def installed() -> list[InstalledBackend]:
     """What is installed, by name; a name that two distributions claim is there twice."""
-    found = {
-        InstalledBackend(entry.name, entry.value, *_distribution(entry)) for entry in metadata.entry_points(group=GROUP)
-    }
-    return sorted(found)
+    from importlib import metadata
+
+    entries = metadata.entry_points(group=GROUP)
+    return sorted({InstalledBackend(entry.name, entry.value, *_distribution(entry)) for entry in entries})
 
 
 def load(name: str) -> Backend:
@@ -48,13 +52,9 @@ def load(name: str) -> Backend:
         AmbiguousTransport: several do; the text names them.
         TransportUnavailable: it cannot be imported (the text says what to install), is no Backend, or fails when made.
     """
-    entries = {(entry.value, *_distribution(entry)): entry for entry in metadata.entry_points(group=GROUP, name=name)}
-    if not entries:
-        raise _unknown(name)
-    if len(entries) > 1:
-        claims = " and ".join(f"{distribution} ({value})" for value, distribution, _ in sorted(entries))
-        raise AmbiguousTransport(f"transport {name!r} is provided by {claims}: uninstall all but one")
-    (entry,) = entries.values()
+    if (own := _own(name)) is not None:
+        return own()
+    entry = _entry(name)
     backend = _load_entry(entry)
     if not (isinstance(backend, type) and issubclass(backend, Backend)):
         raise TransportUnavailable(
@@ -67,7 +67,35 @@ def load(name: str) -> Backend:
         raise TransportUnavailable(f"transport {name!r}: {entry.value} cannot be made ({reason})") from error
 
 
-def _load_entry(entry: metadata.EntryPoint) -> object:
+def _own(name: str) -> type[Backend] | None:
+    """The class of a transport that kernelwire itself brings, and nobody else claims; None if that is not plain."""
+    try:
+        ((distribution, value),) = entry_point_files.claims(GROUP, name)
+    except (entry_point_files.NotPlain, ValueError):
+        return None
+    if distribution != _OWN:
+        return None
+    module, _, attribute = value.partition(":")
+    try:
+        found: type[Backend] = getattr(importlib.import_module(module), attribute)
+    except ImportError:  # an extra is not installed: the long way says which
+        return None
+    return found
+
+
+def _entry(name: str) -> "EntryPoint":
+    from importlib import metadata
+
+    entries = {(entry.value, *_distribution(entry)): entry for entry in metadata.entry_points(group=GROUP, name=name)}
+    if not entries:
+        raise _unknown(name)
+    if len(entries) > 1:
+        claims = " and ".join(f"{distribution} ({value})" for value, distribution, _ in sorted(entries))
+        raise AmbiguousTransport(f"transport {name!r} is provided by {claims}: uninstall all but one")
+    return entries.popitem()[1]
+
+
+def _load_entry(entry: "EntryPoint") -> object:
     from stevedore.driver import DriverManager  # here, because most programs load one backend late or none
 
     class OneEntry(DriverManager[object]):
@@ -75,7 +103,7 @@ def _load_entry(entry: metadata.EntryPoint) -> object:
         has steps of two minutes, and forgets which distribution an entry is from.
         """
 
-        def list_entry_points(self) -> list[metadata.EntryPoint]:
+        def list_entry_points(self) -> "list[EntryPoint]":
             return [entry]
 
     try:
@@ -84,7 +112,7 @@ def _load_entry(entry: metadata.EntryPoint) -> object:
         raise TransportUnavailable(_advice(entry, error)) from error
 
 
-def _advice(entry: metadata.EntryPoint, error: BaseException) -> str:
+def _advice(entry: "EntryPoint", error: BaseException) -> str:
     distribution, _ = _distribution(entry)
     text = f"transport {entry.name!r} of {distribution} cannot be imported ({type(error).__name__}: {error})"
     if not isinstance(error, ImportError):
@@ -97,6 +125,8 @@ def _advice(entry: metadata.EntryPoint, error: BaseException) -> str:
 
 
 def _unknown(name: str) -> UnknownTransport:
+    import difflib
+
     names = sorted({entry.name for entry in installed()})
     near = difflib.get_close_matches(name, names, 1)
     if near:
@@ -106,5 +136,5 @@ def _unknown(name: str) -> UnknownTransport:
     return UnknownTransport(name, names, hint)
 
 
-def _distribution(entry: metadata.EntryPoint) -> tuple[str, str]:
+def _distribution(entry: "EntryPoint") -> tuple[str, str]:
     return (entry.dist.name, entry.dist.version) if entry.dist else ("an unknown distribution", "")

@@ -172,6 +172,13 @@ def test_a_name_that_two_distributions_claim_imports_neither(site: Path) -> None
     assert not {"same_one", "same_two"} & sys.modules.keys()
 
 
+def test_a_built_in_transport_that_another_claims_too_is_not_loaded(site: Path) -> None:
+    install(site, "impostor", {"tcp": "wire_impostor:Good"}, modules={"wire_impostor": GOOD})
+    with pytest.raises(AmbiguousTransport, match=r"by kernelwire \(.*\) and impostor \(wire_impostor:Good\)"):
+        registry.load("tcp")
+    assert "wire_impostor" not in sys.modules
+
+
 def test_two_distributions_with_one_value_are_two_all_the_same(site: Path) -> None:
     for distribution in ("dist-one", "dist-two"):
         install(site, distribution, {"same-wire": "same_module:Good"}, modules={"same_module": GOOD})
@@ -280,6 +287,26 @@ def test_what_is_broken_says_how(
     assert type(found) is (cause or type(None))
     if cause is None:
         assert "broken-wires" in text
+
+
+def test_a_built_in_transport_without_its_extra_says_so(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [each for each in sys.modules if each.partition(".")[0] == "kernelwire_socketio"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "socketio", None)
+    text, cause = unavailable("socketio")
+    assert "pip install 'kernelwire[socketio]'" in text
+    assert isinstance(cause, ImportError)
+
+
+def test_a_built_in_transport_takes_the_short_way() -> None:
+    script = """
+import sys
+from kernelwire import registry
+registry.load("tcp")
+print([name for name in ("importlib.metadata", "stevedore") if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 # stevedore's cache on disk, in a process of its own because stevedore asks for its place when imported

@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _describe(backend: registry.InstalledBackend) -> dict[str, Any]:
-    row: dict[str, Any] = dataclasses.asdict(backend) | {"available": True, "error": None, "capabilities": None}
+    row: dict[str, Any] = backend._asdict() | {"available": True, "error": None, "capabilities": None}
     try:
         row["capabilities"] = dataclasses.asdict(registry.load(backend.name).capabilities)
     except KernelwireError as error:
