@@ -26,10 +26,12 @@ bench: $(READY)
 	$(BIN)/python tests/benchmarks/raw_channels.py
 	$(BIN)/python tests/benchmarks/clients.py
 	$(BIN)/python tests/benchmarks/inprocess.py
+	$(BIN)/python tests/benchmarks/relay.py
 
 soak: $(READY)
 	$(BIN)/python tests/simulation/soak.py
 	$(BIN)/python tests/integration/soak_link.py
+	$(BIN)/python tests/integration/soak_relay.py
 	$(BIN)/python tests/conformance/soak.py
 
 $(READY): pyproject.toml $(wildcard plugins/*/pyproject.toml)

@@ -133,7 +133,8 @@ class Bridge:
             if carried is None:
                 continue
             try:
-                await self._near.iopub.send(carried)
+                if not self._near.iopub.send_now(carried):
+                    await self._near.iopub.send(carried)
             except (InvalidMessage, MessageTooLarge) as error:
                 _report_refused(error)
                 self._near.dropped += 1

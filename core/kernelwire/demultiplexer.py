@@ -21,6 +21,7 @@ from kernelwire.queued_channels import (
     QueuedPublisher,
     QueuedShell,
     QueuedStdin,
+    TransmitNow,
 )
 from kernelwire.queued_channels import Transmit as Transmit
 
@@ -130,6 +131,7 @@ class KernelDemultiplexer:
         max_message_bytes: bound on the frames of a message together.
         held: bound in bytes for what is held unread on each channel.
         publish: puts a message on all wires at once; one after the other if None.
+        publish_now: likewise, if nobody has to wait for that; whether it did.
         on_room: called when a channel that was full has room again.
         on_close: as for KernelEnd.
 
@@ -143,6 +145,7 @@ class KernelDemultiplexer:
         max_message_bytes: int,
         held: int = HIGH_WATER,
         publish: Transmit | None = None,
+        publish_now: TransmitNow | None = None,
         on_room: Callable[[], None] | None = None,
         on_close: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
@@ -156,7 +159,7 @@ class KernelDemultiplexer:
             shell=QueuedShell(outlets[Channel.SHELL], self._inboxes[Channel.SHELL]),
             control=QueuedControl(outlets[Channel.CONTROL], self._inboxes[Channel.CONTROL]),
             stdin=QueuedStdin(outlets[Channel.STDIN], self._inboxes[Channel.STDIN]),
-            iopub=QueuedPublisher(self._publishing_outlet(publish, max_message_bytes)),
+            iopub=QueuedPublisher(self._publishing_outlet(publish, publish_now, max_message_bytes)),
             peers=self._events,
             on_close=on_close,
         )
@@ -232,7 +235,9 @@ class KernelDemultiplexer:
             taker.put(channel, message)
         return True
 
-    def _publishing_outlet(self, publish: Transmit | None, max_message_bytes: int) -> Outlet:
+    def _publishing_outlet(
+        self, publish: Transmit | None, publish_now: TransmitNow | None, max_message_bytes: int
+    ) -> Outlet:
         if publish is not None:
-            return Outlet(publish, Channel.IOPUB, max_message_bytes)
+            return Outlet(publish, Channel.IOPUB, max_message_bytes, publish_now)
         return Outlet(self._publish, Channel.IOPUB, max_message_bytes, self._publish_now)

@@ -172,7 +172,9 @@ class Kernel:
                 self._held = (route, header)
                 return
             if b"large" in content:
-                self._publish_large(header, int(json.loads(content)["code"].split()[1]))
+                _, size, *times = json.loads(content)["code"].split()
+                for _ in range(int(times[0]) if times else 1):
+                    self._publish_large(header, int(size))
             self._end(socket, route, header)
         else:
             published = self._status or socket is self._control

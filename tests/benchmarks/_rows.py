@@ -81,9 +81,9 @@ class RowSpec:
     beside: str = ""
     beyond: str = ""
 
-    def row(self, transport: str, rounds: Rounds) -> Row:
+    def row(self, transport: str, rounds: Rounds, names: Sequence[str] = NAMES) -> Row:
         """Put it together from what the measure returned, for each contestant, for each round."""
-        names = [name for name in NAMES if name in rounds[0] and name != self.beyond]
+        names = [name for name in names if self.measure in rounds[0].get(name, ()) and name != self.beyond]
         medians = {name: statistics.median(self._values(name, self.measure, rounds)) for name in names}
         verdicts = [self._verdict(target, rounds) for target in self.targets]
         return Row(transport, self.measure, self.unit, medians, verdicts)
@@ -108,14 +108,14 @@ class RowSpec:
         return Verdict(target.ours, ratio, words, met)
 
 
-def table(rows: Sequence[Row]) -> str:
+def table(rows: Sequence[Row], names: Sequence[str] = NAMES) -> str:
     """For people: a line for each row, and one for each of its targets beyond the first."""
     width = max(len(row.measure) for row in rows) + 6
     unit = max(len(row.unit) for row in rows) + 2
-    head = f"{'':{width}}{'':>{unit}}" + "".join(f"{name:>13}" for name in NAMES)
+    head = f"{'':{width}}{'':>{unit}}" + "".join(f"{name:>15}" for name in names)
     lines = [head]
     for row in rows:
-        values = "".join(f"{_number(row.medians.get(name)):>13}" for name in NAMES)
+        values = "".join(f"{_number(row.medians.get(name)):>15}" for name in names)
         lines.append(f"{f'{row.transport:4} {row.measure}':{width}}{row.unit:>{unit}}{values}")
         for verdict in row.verdicts:
             said = "met" if verdict.met else "missed"

@@ -452,6 +452,7 @@ async def test_a_message_too_large_for_the_other_side_stops_nothing_else(
         channel = {"near iopub": world.near.iopub, "near shell": world.near.shell, "far shell": world.ends[1].shell}
         with monkeypatch.context() as patch, caplog.at_level(logging.WARNING, "kernelwire"):
             patch.setattr(channel[which], "send", too_large)
+            patch.setattr(channel[which], "send_now", lambda message: False)
             lost = world.kernel.session.message("lost")
             match which:
                 case "near iopub":

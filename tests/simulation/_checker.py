@@ -76,7 +76,7 @@ class Published:
         self.held += size + ENTRY_OVERHEAD
         self.messages.append(message)
         self._before.append(self._before[-1] + message.size)
-        while self.held > self.limit and len(self._bulk) > 1:
+        while len(self._bulk) > 1 and self._must_go(self._bulk[0][1]):
             number, cost = self._bulk.popleft()
             if PIN not in self.messages[number].frames[2]:
                 self.held -= cost
@@ -87,6 +87,10 @@ class Published:
                 _, cost = self._pins.popleft()
                 self._pinned -= cost
                 self.held -= cost
+
+    def _must_go(self, cost: int) -> bool:
+        """Whether the oldest, of this cost: one that is over the limit by itself waits until so much more has come."""
+        return self.held > self.limit + (cost if cost > self.limit else 0)
 
     @property
     def oldest(self) -> int:

@@ -48,41 +48,49 @@ class Deframer:
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self._data = bytearray()
+        self._pieces: list[bytes] = []  # of what is not whole yet
+        self._held = 0
+        self._need = 1  # so much must be here before there is anything to do
         self._greeted = False
 
-    def feed(self, data: bytes) -> list[bytes]:
-        """The frames that are whole now.
+    def feed(self, data: bytes) -> list[memoryview]:
+        """The frames that are whole now: views, so that they cost no copy where each piece is a frame.
 
         Raises:
             LinkViolation: this is no such stream, or a frame is too large.
             WrongVersion: it is one of another version.
         """
-        self._data += data
-        if not self._greeted and not self._greet():
+        # A caller's buffer may become something else under a view.
+        self._pieces.append(data if type(data) is bytes else bytes(data))
+        self._held += len(data)
+        if self._held < self._need:
             return []
-        frames: list[bytes] = []
-        at, end = 0, len(self._data)
-        with memoryview(self._data) as view:
-            while end - at >= 4:
-                (size,) = _LENGTH.unpack_from(view, at)
-                if size > self.limit:
-                    raise LinkViolation("a frame that is too large")
-                if end - at - 4 < size:
-                    break
-                frames.append(bytes(view[at + 4 : at + 4 + size]))
-                at += 4 + size
-        del self._data[:at]
+        view = memoryview(self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces))
+        at, end, frames = 0, self._held, []
+        if not self._greeted:
+            at = self._greet(view)
+        self._need = 4 if self._greeted else end + 1
+        while self._greeted and end - at >= 4:
+            (size,) = _LENGTH.unpack_from(view, at)
+            if size > self.limit:
+                raise LinkViolation("a frame that is too large")
+            if end - at - 4 < size:
+                self._need = 4 + size
+                break
+            frames.append(view[at + 4 : at + 4 + size])
+            at += 4 + size
+        self._held = end - at
+        self._pieces = [bytes(view[at:])] if self._held else []
         return frames
 
-    def _greet(self) -> bool:
-        seen = bytes(self._data[: len(MAGIC)])
+    def _greet(self, view: memoryview) -> int:
+        """Look at the preamble; bytes of it that are done with."""
+        seen = bytes(view[: len(MAGIC)])
         if not MAGIC.startswith(seen):
             raise LinkViolation("the other end does not speak the link's protocol")
-        if len(self._data) < len(PREAMBLE):
-            return False
-        if (version := self._data[len(MAGIC)]) != VERSION:
+        if len(view) < len(PREAMBLE):
+            return 0
+        if (version := view[len(MAGIC)]) != VERSION:
             raise WrongVersion(version)
-        del self._data[: len(PREAMBLE)]
         self._greeted = True
-        return True
+        return len(PREAMBLE)

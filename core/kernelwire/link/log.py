@@ -22,9 +22,6 @@ ENTRY_OVERHEAD: Final = 256
 
 _FELL_BEHIND: Final = "this client fell so far behind that the oldest had to go"
 
-_PINNED: Final = (b'"idle"', b'"error"', b'"comm_close"', b'"shutdown_reply"')
-"""Who publishes one of these words in a small message pins it for nothing, which does no harm."""
-
 _SMALL: Final = 64 * 1024
 
 
@@ -35,11 +32,13 @@ class Entry(NamedTuple):
         number: its own.
         before: bytes of all the messages before it, since the log began.
         payload: it.
+        is_pinned: whether it stays when older ones go.
     """
 
     number: int
     before: int
     payload: Payload
+    is_pinned: bool
 
     @property
     def cost(self) -> int:
@@ -82,26 +81,25 @@ class Log:
 
     def is_full_for(self, size: int) -> bool:
         """Whether another message of `size` bytes makes older ones go."""
-        return bool(self._bulk) and self.held + size + ENTRY_OVERHEAD > self.limit
+        return bool(self._bulk) and self._must_go(self._bulk[self._oldest], self.held + size + ENTRY_OVERHEAD)
 
     def oldest_after(self, size: int) -> int:
         """What `oldest` will be at the most once a message of `size` bytes has come. It may push out many."""
-        excess = self.held + size + ENTRY_OVERHEAD - self.limit
+        held = self.held + size + ENTRY_OVERHEAD
         number = self._oldest
-        while excess > 0 and number < self.end:
-            entry = self._bulk[number]
+        while number < self.end and self._must_go(entry := self._bulk[number], held):
             number += 1
-            if not _is_pinned(entry.payload):
-                excess -= entry.cost
+            if not entry.is_pinned:
+                held -= entry.cost
         return number
 
     def append(self, payload: Payload) -> None:
         """Add a message; the oldest go for it."""
-        entry = self._bulk[self.end] = Entry(self.end, self.total, payload)
+        entry = self._bulk[self.end] = Entry(self.end, self.total, payload, _is_pinned(payload))
         self.end += 1
         self.total += _frame_bytes(payload)
         self.held += entry.cost
-        while self.held > self.limit and self._oldest < self.end - 1:
+        while self._oldest < self.end - 1 and self._must_go(self._bulk[self._oldest], self.held):
             self._evict()
 
     def at(self, cursor: int) -> Entry | None:
@@ -121,10 +119,14 @@ class Log:
             return entry.before
         return None if cursor else 0
 
+    def _must_go(self, oldest: Entry, held: int) -> bool:
+        """Whether the limit is passed; one that is larger than that by itself does not go with the next small one."""
+        return held > self.limit + (oldest.cost if oldest.cost > self.limit else 0)
+
     def _evict(self) -> None:
         entry = self._bulk.pop(self._oldest)
         self._oldest += 1
-        if not _is_pinned(entry.payload):
+        if not entry.is_pinned:
             self.held -= entry.cost
             return
         self._pins.append(entry)
@@ -200,4 +202,8 @@ def _frame_bytes(payload: Payload) -> int:
 
 
 def _is_pinned(payload: Payload) -> bool:
-    return payload.size <= _SMALL and any(word in bytes(piece) for piece in payload.pieces for word in _PINNED)
+    """Who publishes one of these words in a small message pins it for nothing, which does no harm."""
+    if payload.size > _SMALL:
+        return False
+    data = b"".join(payload.pieces)  # not each piece by itself: this is done for all that comes
+    return b'"idle"' in data or b'"error"' in data or b'"comm_close"' in data or b'"shutdown_reply"' in data

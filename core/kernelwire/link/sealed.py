@@ -46,7 +46,7 @@ class SealedPipe:
     def __init__(self, pipe: Pipe) -> None:
         self._pipe = pipe
         self._deframer = Deframer(_HANDSHAKE_LIMIT)
-        self._frames: list[bytes] = []
+        self._frames: list[memoryview] = []
         self._seal: Seal
 
     @classmethod
@@ -104,7 +104,7 @@ class SealedPipe:
         """
         return self._seal.open(await self._next())
 
-    async def _next(self) -> bytes:
+    async def _next(self) -> memoryview:
         while not self._frames:
             data = await self._pipe.receive()
             if not data:  # as the end of a stream reads; to ask again and again would hold up the loop

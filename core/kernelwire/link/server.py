@@ -114,6 +114,7 @@ class Server:
         self._demultiplexer = KernelDemultiplexer(
             max_message_bytes=max_message_bytes,
             publish=self._publish,
+            publish_now=self._publish_now,
             on_room=self._make_room,
             on_close=self._close,
         )
@@ -260,6 +261,15 @@ class Server:
             self._link.log.append(payload)
         for line in self._lines.values():
             line.bell.ring()
+
+    def _publish_now(self, _channel: Channel, message: WireMessage) -> bool:
+        payload = pack(Channel.IOPUB, message)
+        if self._publishing.locked() or self._link.in_the_way(payload.size):
+            return False
+        self._link.log.append(payload)
+        for line in self._lines.values():
+            line.bell.ring()
+        return True
 
     async def _wait_while(self, in_the_way: Callable[[], Sequence[Member]], seconds: float) -> None:
         """Until nobody is in the way any more but who makes no progress, or the time is over."""

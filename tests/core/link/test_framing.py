@@ -27,7 +27,7 @@ def test_the_pieces_do_not_matter(frames: list[bytes], data: st.DataObject) -> N
     stream = PREAMBLE + b"".join(map(frame, frames))
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=12)))
     deframer = Deframer(LIMIT)
-    found: list[bytes] = []
+    found: list[memoryview] = []
     for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True):
         found += deframer.feed(stream[start:end])
     assert found == frames

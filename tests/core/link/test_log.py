@@ -191,11 +191,24 @@ def test_one_message_may_be_larger_than_the_log() -> None:
     assert not log.is_full_for(size)
     assert log.is_full_for(size + 1)
     log.append(published(b"large", 100_000))
-    assert log.is_full_for(0)
     assert read_all(feed) == [(1, 100), b"large"]
+
+
+def test_one_that_is_larger_does_not_go_with_the_next_small_one() -> None:
+    log = log_for(2)
+    feeds = Feed(log), Feed(log)
+    log.append(published(b"large", 100_000))
+    large = log.held
+    log.append(published(b"1"))
     log.append(published(b"2"))
-    assert log.held == COST
-    assert read_all(feed) == [b"2"]
+    assert log.held == large + 2 * COST
+    assert read_all(feeds[0]) == [b"large", b"1", b"2"]
+    assert log.is_full_for(published().size)
+    assert log.oldest_after(published().size) == 2
+    log.append(published(b"3"))
+    assert log.oldest == 2
+    assert log.held == 2 * COST
+    assert read_all(feeds[1]) == [(2, 100_100), b"2", b"3"]
 
 
 def test_an_empty_log_is_full_for_nothing() -> None:
@@ -351,8 +364,12 @@ class LogAndModel(RuleBasedStateMachine):
     @invariant()
     def no_more_is_held_than_allowed_and_one_message(self) -> None:
         if self.log.held > LIMIT:
-            assert self.log.oldest == self.log.end - 1
-            assert self.log.held <= LIMIT // 2 + self.all[-1].size + ENTRY_OVERHEAD
+            oldest = self.all[self.log.oldest].size + ENTRY_OVERHEAD
+            if self.log.oldest == self.log.end - 1:
+                assert self.log.held <= LIMIT // 2 + oldest
+            else:
+                assert oldest > LIMIT
+                assert self.log.held <= LIMIT + oldest
 
     @invariant()
     def what_was_published_is_counted(self) -> None:

@@ -66,12 +66,11 @@ def one_host_for_all(patch: pytest.MonkeyPatch) -> None:
 
 
 def any_version(patch: pytest.MonkeyPatch) -> None:
-    def greet(deframer: Deframer) -> bool:
-        if len(deframer._data) <= len(MAGIC):
-            return False
-        del deframer._data[: len(MAGIC) + 1]
+    def greet(deframer: Deframer, view: memoryview) -> int:
+        if len(view) <= len(MAGIC):
+            return 0
         deframer._greeted = True
-        return True
+        return len(MAGIC) + 1
 
     patch.setattr(Deframer, "_greet", greet)
 
