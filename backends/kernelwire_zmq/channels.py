@@ -23,6 +23,7 @@ from kernelwire.messages import WireMessage
 from kernelwire_zmq import framing
 from kernelwire_zmq.connected import Connected
 from kernelwire_zmq.framing import DELIMITER
+from kernelwire_zmq.patient_wire import PatientWire
 from kernelwire_zmq.readiness import Readiness
 from kernelwire_zmq.wire import Wire
 
@@ -138,8 +139,19 @@ class IOPub(IOPubChannel):
     def __init__(self, socket: "zmq.Socket[bytes]", readiness: Readiness, *, held: int) -> None:
         self._readiness = readiness
         self._inbox = Inbox[WireMessage](limit=held, drops=True)
-        self._wire = Wire(socket, self._take)
+        self._urgent = True
+        self._wire = PatientWire(socket, self._take, self._may_wait)
         readiness.drain = self._wire.drain
+
+    @property
+    def urgent(self) -> bool:
+        return self._urgent
+
+    @urgent.setter
+    def urgent(self, urgent: bool) -> None:
+        self._urgent = urgent
+        if urgent:
+            self._wire.hurry()
 
     def receive(self) -> Coroutine[Any, Any, WireMessage]:
         return self._inbox.receive()
@@ -154,6 +166,7 @@ class IOPub(IOPubChannel):
 
     async def ready(self) -> None:
         self._inbox.check_open()
+        self._wire.hurry()
         await self._readiness.wait()
 
     async def aclose(self) -> None:
@@ -161,6 +174,9 @@ class IOPub(IOPubChannel):
         self._readiness.close()
         self._wire.close(0)
         self._inbox.discard()
+
+    def _may_wait(self) -> bool:
+        return not self._urgent and self._readiness.is_set
 
     def _take(self) -> None:
         # What a kernel publishes is not bounded here: to refuse it would be to lose it.

@@ -68,6 +68,11 @@ class Readiness:
             self._monitor.drain()  # nobody may have driven the loop since the kernel went
         return self._ready.is_set() and not self._closed
 
+    @property
+    def is_set(self) -> bool:
+        """As `is_known`, as far as the loop has seen."""
+        return self._ready.is_set()
+
     def seen(self) -> None:
         """Something arrived."""
         self._ready.set()

@@ -55,7 +55,7 @@ class Wire(LoopBound):
         self._waiting: dict[bytes, deque[asyncio.Event]] = {}  # sends that found no room, by peer
         self._paused = False
         self._scheduled = False
-        self.loop.add_reader(self._fd, self._pump)
+        self.loop.add_reader(self._fd, self._stirred)
         self.kick()
 
     def pause(self) -> None:
@@ -188,6 +188,10 @@ class Wire(LoopBound):
 
     def _readable(self) -> bool:
         return not self._paused and not self.closed and bool(self._get(_EVENTS) & _POLLIN)
+
+    def _stirred(self) -> None:
+        """The descriptor says that something has happened."""
+        self._pump()
 
     def _pump(self) -> None:
         self._scheduled = False

@@ -164,7 +164,14 @@ class StdinChannel(Sender, Receiver):
 
 
 class IOPubChannel(Receiver):
-    """The client's side of what the kernel publishes to everybody. ``peer`` of a message is its topic."""
+    """The client's side of what the kernel publishes to everybody. ``peer`` of a message is its topic.
+
+    Attributes:
+        urgent: whether somebody waits for what comes. Whoever reads may set it to False while nobody does: what comes
+            may then be handed on up to 50 ms late, and much at once. A channel may as well take no notice.
+    """
+
+    urgent: bool = True
 
     @property
     def is_ready(self) -> bool:

@@ -108,15 +108,18 @@ class Comms:
 
     Arguments:
         send: sends on shell.
+        on_use: called when this client opens a comm, or is ready to take those of a target.
     """
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, on_use: Callable[[], None]) -> None:
         self.send = send
+        self._on_use = on_use
         self._open: dict[str, Comm] = {}
         self._targets: dict[str, OnOpen] = {}
 
     async def open(self, target_name: str, data: Mapping[str, Any] | None, buffers: Sequence["Buffer"]) -> Comm:
         """Open a comm to a target in the kernel. A kernel that has none answers with a comm_close."""
+        self._on_use()
         comm = Comm(self, uuid.uuid4().hex, target_name, {})
         self._open[comm.comm_id] = comm
         content = {"comm_id": comm.comm_id, "target_name": target_name, "data": data or {}}
@@ -132,6 +135,7 @@ class Comms:
         if on_open is None:
             self._targets.pop(target_name, None)
         else:
+            self._on_use()
             self._targets[target_name] = on_open
 
     def forget(self, comm: Comm) -> None:

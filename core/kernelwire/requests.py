@@ -24,7 +24,10 @@ class Request:
         idle: whether the kernel has published that it is done with it.
         kernel_session: the session id of the kernel that works on it; None before the first sign of that.
         fate: how it ends if nothing more comes for it, since its kernel has ended; None while that is not known.
+        listens: whether it waits for what is published. One that does not notes it all the same.
     """
+
+    listens = True
 
     def __init__(self, message: Message, channel: Channel = Channel.SHELL) -> None:
         self.message = message
@@ -69,6 +72,8 @@ class PlainRequest(Request):
         reply: the future reply.
     """
 
+    listens = False
+
     def __init__(self, message: Message, channel: Channel = Channel.SHELL) -> None:
         super().__init__(message, channel)
         self.reply: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
@@ -86,6 +91,8 @@ class PlainRequest(Request):
 
 class FlushRequest(PlainRequest):
     """A request that ends when both its reply and its idle status have come: everything published before it has too."""
+
+    listens = True
 
     def __init__(self, message: Message) -> None:
         super().__init__(message)

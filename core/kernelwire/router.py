@@ -28,6 +28,7 @@ from kernelwire.heartbeat import HeartbeatMonitor
 from kernelwire.kernel_sessions import KernelSessions
 from kernelwire.message_channel import MessageChannel, MessageReceiver, OnError, OnMessage
 from kernelwire.messages import Message, WireMessage
+from kernelwire.pending import Pending
 from kernelwire.questions import Questions
 from kernelwire.requests import PlainRequest, Probe, Request
 from kernelwire.session import Session
@@ -68,7 +69,8 @@ class Router:
         self.monitor: HeartbeatMonitor | None = None
         if Channel.HEARTBEAT in end.channels:
             self.monitor = HeartbeatMonitor(end.heartbeat, time_to_dead=time_to_dead, on_change=self._on_heartbeat)
-        self.comms = Comms(self._send_comm)
+        self._requests = Pending(end.iopub if Channel.IOPUB in end.channels else None)
+        self.comms = Comms(self._send_comm, self._requests.listen)
         self._end = end
         self._session = session
         self._time_to_dead = time_to_dead
@@ -77,7 +79,6 @@ class Router:
             self._channels[Channel.SHELL] = MessageChannel(end.shell, session)
         if Channel.CONTROL in end.channels:
             self._channels[Channel.CONTROL] = MessageChannel(end.control, session)
-        self._requests: dict[str, Request] = {}
         self._sending: dict[str, asyncio.Timeout] = {}
         self._starting: dict[str, asyncio.Task[None]] = {}
         self._deadlines = Deadlines()
@@ -139,7 +140,7 @@ class Router:
         self._check_connected()
         channel = self._channel(request.channel)
         msg_id = request.message.msg_id
-        self._requests[msg_id] = request
+        self._requests.add(request)
         try:
             request.sent = sent = self._may_send_now() and channel.send_now(request.message)
             if sent and timeout is None:  # as most are
@@ -173,7 +174,7 @@ class Router:
         output = self._end.iopub
         questions = self._end.stdin if execution.input_hook is not None else None
         msg_id = execution.message.msg_id
-        self._requests[msg_id] = execution
+        self._requests.add(execution)
         try:
             execution.sent = questions is None and output.is_ready and channel.send_now(execution.message)
             if execution.sent:
@@ -217,8 +218,8 @@ class Router:
 
     def end_requests(self, error: KernelwireError) -> None:
         """End all that is under way with an error. What is asked from now on is asked as ever."""
-        self._stop_starting(*self._requests.values())
-        for request in list(self._requests.values()):
+        self._stop_starting(*self._requests)
+        for request in self._requests:
             self._end_request(request, error)
         self.comms.end(error)
 
@@ -230,8 +231,8 @@ class Router:
         if for_good and self._broken is None:
             self._broken = error
             self._on_broken.set()
-        self._stop_starting(*self._requests.values())
-        for request in list(self._requests.values()):
+        self._stop_starting(*self._requests)
+        for request in self._requests:
             if request.fate is None:
                 request.fate = error
                 self._settle(request)
@@ -277,19 +278,19 @@ class Router:
         if not isinstance(error, GapNotice):
             self._on_end(error)
             return
-        lost = [each for each in self._requests.values() if each.channel is channel and each.sent and not each.replied]
+        lost = [each for each in self._requests if each.channel is channel and each.sent and not each.replied]
         for request in lost:
             self._stop_starting(request)
             self._end_request(request, OutcomeUnknown(f"it may have run, or not: {error.reason}"))
         for suspect in (each for request in lost for each in request.suspects):
-            if suspect.message.msg_id in self._requests:
+            if suspect in self._requests:
                 self._settle(suspect)  # to be asked after once more
 
     def _on_output_error(self, error: KernelwireError) -> None:
         if not isinstance(error, GapNotice):
             self._on_end(error)
             return
-        for request in self._requests.values():
+        for request in self._requests:
             request.on_gap(error.again())
 
     def _on_end(self, error: KernelwireError) -> None:
@@ -309,7 +310,7 @@ class Router:
         return request
 
     def _on_new_kernel(self, gone: str) -> None:
-        for request in [each for each in self._requests.values() if each.kernel_session == gone]:
+        for request in [each for each in self._requests if each.kernel_session == gone]:
             self._end_request(request, KernelRestarted("another kernel has taken the place of the one at work on it"))
 
     def _settle(self, request: Request) -> None:
@@ -332,7 +333,8 @@ class Router:
     def _probe(self, suspect: Request) -> None:
         message = self._session.message("kernel_info_request")
         probe = Probe(message, suspect.channel, [suspect], self._end_request)
-        self._requests[message.msg_id], probe.sent = probe, True
+        self._requests.add(probe)
+        probe.sent = True
         self._spawn(self._channel(probe.channel).send, message)
 
     def _end_request(self, request: Request, error: KernelwireError) -> None:
@@ -351,9 +353,8 @@ class Router:
                 starting.cancel()  # or the next kernel would run what this one is said to have died over
 
     def _forget(self, request: Request) -> None:
-        msg_id = request.message.msg_id
-        self._requests.pop(msg_id, None)
-        self._deadlines.drop(msg_id)
+        self._requests.drop(request)
+        self._deadlines.drop(request.message.msg_id)
         if self._questions is not None:
             self._questions.stop(request)  # nobody waits for it any more; the next question is another's
 

@@ -476,6 +476,28 @@ async def test_ready_ends_with_the_client(backend: InProcessBackend, info: Conne
         await ready
 
 
+@pytest.mark.parametrize("use", ["open", "expect"])
+async def test_output_is_urgent_while_somebody_waits_for_it(client: KernelClient, kernel: RawKernel, use: str) -> None:
+    iopub = client.end.iopub
+    assert not iopub.urgent
+    execution = started(client.execute("1"))
+    request = await kernel.asked("execute_request")
+    assert iopub.urgent
+    await kernel.reply(request)
+    await kernel.idle(request)
+    await execution
+    plain = asyncio.create_task(client.kernel_info())
+    request = await kernel.asked("kernel_info_request")
+    assert not iopub.urgent
+    await kernel.reply(request)
+    await plain
+    if use == "open":
+        await client.open_comm("target")
+    else:
+        client.on_comm("target", lambda comm: None)
+    assert iopub.urgent
+
+
 async def test_its_comms_end_too(client: KernelClient, kernel: RawKernel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(router, "LAST_WORDS", 0.01)
     comm = await client.open_comm("of the old one")
