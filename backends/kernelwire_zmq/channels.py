@@ -82,7 +82,11 @@ class Duplex(Sender, Receiver):
         self._inbox.discard()
 
     def _take(self) -> None:
-        self._inbox.put(framing.receive(self._wire.socket, self._max_bytes))
+        if self._routes:
+            self._inbox.put(framing.receive(self._wire.socket, self._max_bytes))
+        else:
+            for message in framing.receive_plain(self._wire.socket, self._max_bytes, topics=False):
+                self._inbox.put(message)
         if self._inbox.full:
             self._wire.pause()
 
@@ -180,9 +184,10 @@ class IOPub(IOPubChannel):
 
     def _take(self) -> None:
         # What a kernel publishes is not bounded here: to refuse it would be to lose it.
-        message = framing.receive(self._wire.socket, 1 << 62)
+        messages = framing.receive_plain(self._wire.socket, 1 << 62, topics=True)
         self._readiness.seen()
-        self._inbox.put(message)
+        for message in messages:
+            self._inbox.put(message)
 
 
 class Heartbeat(HeartbeatChannel):

@@ -131,3 +131,98 @@ def test_large_buffers_are_views_of_zmq_frames_and_small_ones_bytes(pair: Pair) 
 def test_nothing_there(pair: Pair) -> None:
     with pytest.raises(zmq.Again):
         framing.receive(pair.b, LIMIT)
+
+
+# Without asking whether more frames follow
+
+JSON = st.binary(max_size=20).map(lambda rest: b"{" + rest)
+ODD = st.binary(max_size=5).filter(lambda frame: DELIMITER not in frame and not frame.startswith(b"{"))
+BUFFERS = st.lists(st.binary(max_size=20), max_size=3)
+GENUINE = st.tuples(ODD, st.lists(JSON, min_size=4, max_size=4), BUFFERS).map(lambda m: [m[0], *m[1], *m[2]])
+JUNK = st.lists(ODD, max_size=4) | st.lists(ODD, max_size=4).map(lambda rest: [DELIMITER, *rest])
+
+
+class Stream:
+    """Many messages on the way at once, taken off without asking."""
+
+    def __init__(self, pair: Pair, topics: bool) -> None:
+        self._pair = pair
+        self._topics = topics
+
+    def over(self, *messages: list[bytes]) -> list[WireMessage]:
+        for parts in messages:
+            self._pair.a.send_multipart(parts)
+        taken: list[WireMessage] = []
+        while self._pair.b.poll(0):
+            taken += framing.receive_plain(self._pair.b, LIMIT, topics=self._topics)
+        return taken
+
+
+@pytest.fixture(params=[False, True], ids=["no topics", "topics"])
+def stream(request: pytest.FixtureRequest, pair: Pair) -> Stream:
+    return Stream(pair, request.param)
+
+
+def whole(topics: bool, frames: list[bytes]) -> list[bytes]:
+    return [*([b"topic"] if topics else []), DELIMITER, *frames]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.lists(GENUINE, min_size=1, max_size=5))
+def test_plain_messages(stream: Stream, messages: list[list[bytes]]) -> None:
+    peer = b"topic" if stream._topics else b""
+    expected = [WireMessage(frames, peer) for frames in messages]
+    assert stream.over(*(whole(stream._topics, frames) for frames in messages)) == expected
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.lists(st.tuples(JUNK, GENUINE), min_size=1, max_size=4), JUNK)
+def test_plain_messages_survive_what_is_none(
+    stream: Stream, pairs: list[tuple[list[bytes], list[bytes]]], last: list[bytes]
+) -> None:
+    sent = [parts for junk, frames in pairs for parts in (junk or [b""], whole(stream._topics, frames))]
+    taken = stream.over(*sent, last or [b""])
+    genuine = iter(taken)
+    for _, frames in pairs:
+        assert any(list(each.frames) == frames for each in genuine)
+
+
+@pytest.mark.parametrize("topics", [False, True])
+def test_half_a_message_is_counted_and_the_next_one_comes(pair: Pair, topics: bool) -> None:
+    frames = [b"signature", b"{1}", b"{2}", b"{3}", b"{4}", b"buffer"]
+    for count in range(5):
+        half = whole(topics, frames)[: count + 1 + topics]
+        taken = Stream(pair, topics).over(half, whole(topics, frames))
+        assert taken == [WireMessage(()), WireMessage(frames, b"topic" if topics else b"")]
+
+
+def test_json_that_begins_with_a_space(stream: Stream) -> None:
+    for buffers in ([], [b"buffer"], [DELIMITER, b"more"]):
+        frames = [b"signature", b" {}", b"\n{}", b"{}", b" {}", *buffers]
+        peer = b"topic" if stream._topics else b""
+        assert stream.over(*[whole(stream._topics, frames)] * 3) == [WireMessage(frames, peer)] * 3
+
+
+def test_no_topic_and_many(pair: Pair) -> None:
+    frames = [b"signature", b"{}", b"{}", b"{}", b"{}"]
+    stream = Stream(pair, topics=True)
+    assert stream.over([DELIMITER, *frames], [DELIMITER, *frames]) == [WireMessage(frames)] * 2
+    (message,) = stream.over([b"one", b"two", DELIMITER, *frames])
+    assert framing.routed(message) == [b"one", b"two", DELIMITER, *frames]
+
+
+@pytest.mark.parametrize("at", range(6))
+def test_plain_but_too_large(pair: Pair, at: int) -> None:
+    parts = [b"signature", b"{}", b"{}", b"{}", b"{}", b"buffer"]
+    parts[at] += b"x" * 1000
+    pair.a.send_multipart([DELIMITER, *parts])
+    assert pair.b.poll(10_000)
+    assert framing.receive_plain(pair.b, 1000, topics=False) == (WireMessage(()),)
+
+
+def test_plain_large_buffers_are_views(pair: Pair) -> None:
+    large = b"L" * ZERO_COPY
+    pair.a.send_multipart([DELIMITER, b"signature", *[b"{" + large] * 4, large, b"small"])
+    assert pair.b.poll(10_000)
+    (message,) = framing.receive_plain(pair.b, LIMIT, topics=False)
+    assert [type(frame) for frame in message.frames] == [bytes] * 5 + [memoryview, bytes]
