@@ -181,8 +181,10 @@ class BlockingKernelManager:
         self._stack.close()
 
     def close(self) -> None:
-        """Shut the kernel down, as far as it is ours, and end the thread. Nothing happens the second time."""
-        if self not in _open:
+        """Shut the kernel down, as far as it is ours, and end the thread. Nothing happens the second time, nor in a
+        forked child: the kernel is the parent's.
+        """
+        if self not in _open or self._thread.forked:
             return
         _open.discard(self)
         try:

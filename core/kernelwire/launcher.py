@@ -18,7 +18,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
-from kernelwire.errors import KernelwireError, LaunchFailed
+from kernelwire.errors import KernelwireError, LaunchFailed, WrongLoop
 
 _log = logging.getLogger(__name__)
 
@@ -288,6 +288,7 @@ class _LocalProcess(Process):
     def __init__(self, popen: "subprocess.Popen[bytes]", output: _Pipe | _File) -> None:
         self.pid: int = popen.pid
         self._popen = popen
+        self._parent = os.getpid()
         self._output = output
         self._loop = asyncio.get_running_loop()
         self._ended: asyncio.Future[int] = self._loop.create_future()
@@ -300,6 +301,9 @@ class _LocalProcess(Process):
         return await asyncio.shield(self._ended)
 
     def poll(self) -> int | None:
+        if os.getpid() != self._parent:
+            # Whose child it is not, and the system would say that there is no such child (any more).
+            raise WrongLoop("started before a fork: only the process that has started a kernel can end or watch it")
         if not self._ended.done() and not self._abandoned and _has_ended(self.pid, os.WNOHANG):
             self._on_end()
         return self._ended.result() if self._ended.done() else None

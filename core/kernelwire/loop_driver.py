@@ -222,6 +222,10 @@ class LoopDriver:
             with select.epoll() as own:
                 os.dup2(own.fileno(), self._selector.fileno())
         self.loop.set_exception_handler(lambda *_: None)
+        for task in asyncio.all_tasks(self.loop):
+            work = task.get_coro()
+            if inspect.iscoroutine(work) and inspect.getcoroutinestate(work) == inspect.CORO_CREATED:
+                work.close()  # or Python would warn of one that was never begun
         if not self.loop.is_running():  # by a thread that the child does not have
             self.loop.close()
 

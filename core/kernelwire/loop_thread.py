@@ -32,6 +32,11 @@ class LoopThread:
         self._thread = threading.Thread(target=self._loop.run_forever, name=name, daemon=True)
         self._thread.start()
 
+    @property
+    def forked(self) -> bool:
+        """Whether this is a child of the process that it was made in."""
+        return os.getpid() != self._pid
+
     def run(self, work: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a coroutine in the loop and wait for what it returns. It is cancelled if the wait is given up (Ctrl-C),
         and has ended when that is raised.
@@ -41,7 +46,7 @@ class LoopThread:
             WrongLoop: an event loop runs in this thread, or this is a child of the process that made the loop.
             whatever the coroutine raises.
         """
-        if os.getpid() != self._pid:
+        if self.forked:
             raise WrongLoop("opened before a fork: a child process must open its own")
         check_no_loop()
         if self._loop.is_closed():
@@ -84,7 +89,7 @@ class LoopThread:
 
     def close(self) -> None:
         """End the loop and the thread. Nothing happens the second time."""
-        if self._loop.is_closed() or os.getpid() != self._pid:
+        if self._loop.is_closed() or self.forked:
             return
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()

@@ -178,3 +178,28 @@ print(manager.pid)
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE, check=True)
     assert done.stderr == ""
     assert not psutil.pid_exists(int(done.stdout))
+
+
+def test_a_forked_child_leaves_the_kernel_alone(runtime: Path) -> None:
+    program = f"""
+import os, sys
+from kernelwire import BlockingKernelManager
+from kernelwire.errors import WrongLoop
+with BlockingKernelManager() as manager:
+    manager.start("fake", argv={fake()!r}, timeout={PATIENCE})
+    with manager.client() as client:
+        sys.stdout.flush()
+        if not (child := os.fork()):
+            for call in (manager.is_alive, manager.shutdown, manager.interrupt, lambda: manager.signal(9)):
+                try:
+                    call()
+                except WrongLoop as error:
+                    assert "fork" in str(error)
+                else:
+                    os._exit(1)
+            sys.exit(7)
+        _, status = os.waitpid(child, 0)
+        print(os.waitstatus_to_exitcode(status), manager.is_alive(), client.execute("pid").result().text == str(manager.pid))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert (done.stdout, done.stderr) == ("7 True True\n", "")
