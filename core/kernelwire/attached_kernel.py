@@ -37,7 +37,8 @@ class AttachedKernel(control.Pulse):
         Raises:
             RequestTimeout: it does not answer.
         """
-        await control.ask(self.info, "shutdown_request", {"restart": restart}, timeout=timeout)
+        ahead = ("interrupt_request",)  # most kernels end only when they are done with what they execute
+        await control.ask(self.info, "shutdown_request", {"restart": restart}, timeout=timeout, ahead=ahead)
 
     async def restart(self, *, now: bool) -> None:
         """Have it ended and started again at its address.

@@ -1,21 +1,33 @@
 """A kernel reached without a client: one request on its control channel, and whether it beats."""
 
 import asyncio
-from collections.abc import Mapping
+import signal
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
-from typing import Any
+from typing import Any, Final
 
 from kernelwire import registry
 from kernelwire.channels import Channel
 from kernelwire.connection import ConnectionInfo
 from kernelwire.errors import RequestTimeout
 from kernelwire.heartbeat import HeartbeatMonitor
+from kernelwire.launcher import Process
 from kernelwire.message_channel import MessageChannel
 from kernelwire.messages import Message
 from kernelwire.session import Session
 
+BY_MESSAGE: Final = "message"
+"""The `interrupt_mode` of kernels that are not interrupted by SIGINT."""
 
-async def ask(info: ConnectionInfo, msg_type: str, content: Mapping[str, Any], *, timeout: float) -> Message:
+
+async def ask(
+    info: ConnectionInfo,
+    msg_type: str,
+    content: Mapping[str, Any],
+    *,
+    timeout: float,
+    ahead: Sequence[str] = (),
+) -> Message:
     """Send a request on the control channel, and wait for its reply.
 
     Arguments:
@@ -23,6 +35,7 @@ async def ask(info: ConnectionInfo, msg_type: str, content: Mapping[str, Any], *
         msg_type: ``..._request``.
         content: the request's content.
         timeout: seconds to wait for the reply.
+        ahead: the types of requests that are sent before it, without content; their replies are not waited for.
 
     Raises:
         RequestTimeout: no reply in time.
@@ -36,6 +49,8 @@ async def ask(info: ConnectionInfo, msg_type: str, content: Mapping[str, Any], *
             backend = registry.load(info.transport)
             async with await backend.connect(info, identity=identity, channels={Channel.CONTROL}) as end:
                 channel = MessageChannel(end.control, session)
+                for each in ahead:
+                    await channel.send(session.message(each, {}))
                 request = session.message(msg_type, content)
                 await channel.send(request)
                 while (reply := await channel.receive()).parent_id != request.msg_id:
@@ -43,6 +58,43 @@ async def ask(info: ConnectionInfo, msg_type: str, content: Mapping[str, Any], *
                 return reply
     except TimeoutError:
         raise RequestTimeout(f"no reply to {msg_type} within {timeout:g} s") from None
+
+
+async def interrupt(info: ConnectionInfo, process: Process, mode: str, *, timeout: float) -> None:
+    """Interrupt what a kernel executes, in the way that its kernelspec wants.
+
+    Arguments:
+        info: where the kernel is.
+        process: its process.
+        mode: the kernelspec's `interrupt_mode`.
+        timeout: seconds to wait for a reply, if there is to be one.
+
+    Raises:
+        as `ask`.
+    """
+    if mode == BY_MESSAGE:
+        await ask(info, "interrupt_request", {}, timeout=timeout)
+    else:
+        process.send_signal(signal.SIGINT)
+
+
+async def shut_down(info: ConnectionInfo, process: Process, mode: str, *, restart: bool, timeout: float) -> None:
+    """Interrupt a kernel, and ask it to end: most do so only when they are done with what they execute.
+
+    Arguments:
+        info: where the kernel is.
+        process: its process.
+        mode: the kernelspec's `interrupt_mode`.
+        restart: what to tell it.
+        timeout: seconds to wait for the reply.
+
+    Raises:
+        as `ask`.
+    """
+    if mode != BY_MESSAGE:
+        process.send_signal(signal.SIGINT)
+    ahead = ("interrupt_request",) if mode == BY_MESSAGE else ()
+    await ask(info, "shutdown_request", {"restart": restart}, timeout=timeout, ahead=ahead)
 
 
 class Pulse:

@@ -11,13 +11,12 @@
 import asyncio
 import logging
 import os
-import signal
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from kernelwire import connection_file as connection_files
-from kernelwire import control, kernelspecs
+from kernelwire import kernelspecs
 from kernelwire.attached_kernel import AttachedKernel, KernelHost, check_host
 from kernelwire.client import KernelClient
 from kernelwire.connection import ConnectionInfo
@@ -248,16 +247,8 @@ class KernelManager(KernelAccess):
             KernelDied: it is dead.
             RequestTimeout: it does not answer the request.
         """
-        if self._attached is not None:
-            await self._attached.interrupt(self._patience.reply)
-            return
-        kernel = self._kernel()
-        process = kernel.living()
-        if kernel.spec.interrupt_mode == "signal":
-            process.send_signal(signal.SIGINT)
-        else:
-            info = kernel.address.kernel_info
-            await control.ask(info, "interrupt_request", {}, timeout=self._patience.reply)
+        kernel = self._attached or self._kernel()
+        await kernel.interrupt(self._patience.reply)
 
     def signal(self, signum: int) -> None:
         """Send a signal to the kernel and what it has started.
@@ -282,7 +273,8 @@ class KernelManager(KernelAccess):
                 await kernel.end(now=True, how="killed")
 
     async def shutdown(self, *, now: bool = False, restart: bool = False) -> None:
-        """End the kernel: ask it, then SIGTERM, then SIGKILL. Nothing of it is left when this returns.
+        """End the kernel: interrupt what it executes and ask it, then SIGTERM, then SIGKILL. Nothing of it is left
+        when this returns.
 
         One that was attached is only asked. Without a kernel, nothing happens.
 
@@ -314,7 +306,7 @@ class KernelManager(KernelAccess):
         """End the kernel and start it again, on the same address and with the same key, so that clients stay.
 
         Arguments:
-            now: kill it at once.
+            now: kill it at once, without interrupting it and asking it first.
             newports: on another address, with the same key; clients must be made, and channels started, anew.
             overrides: what to start with instead of what was used last time, and from now on: `kernel_name`, `argv`,
                 `arguments`, `cwd`, `env`, `launcher`, `timeout`, as for `start`.

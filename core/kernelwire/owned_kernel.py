@@ -1,6 +1,7 @@
 """A kernel in a process of ours: started, watched, started again, ended. The manager's inner half."""
 
 import asyncio
+import functools
 import logging
 import re
 import time
@@ -171,6 +172,16 @@ class OwnedKernel:
             raise KernelExited(code, run.process.stderr)
         return run.process
 
+    async def interrupt(self, timeout: float) -> None:
+        """Interrupt what it executes; seconds to wait for a reply, if there is to be one.
+
+        Raises:
+            as `living`.
+            RequestTimeout: it does not reply.
+        """
+        process = self.living()
+        await control.interrupt(self.address.kernel_info, process, self.spec.interrupt_mode, timeout=timeout)
+
     async def start(self, launch: Launch | None = None) -> None:
         """Start the process, as `launch` says, or as last time.
 
@@ -230,7 +241,7 @@ class OwnedKernel:
             await asyncio.gather(asking, reading, return_exceptions=True)
 
     async def end(self, *, now: bool = False, restart: bool = False, how: str | None = None) -> None:
-        """End the process: ask it, then SIGTERM, then SIGKILL.
+        """End the process: interrupt and ask it, then SIGTERM, then SIGKILL.
 
         Arguments:
             now: kill it at once.
@@ -238,10 +249,6 @@ class OwnedKernel:
             how: it was ended, for those who wait; None if `start` follows, for which they wait on.
         """
         error = None if how is None else LocalError(f"the kernel was {how}: call restart() first")
-
-        async def ask() -> None:
-            content = {"restart": restart}
-            await control.ask(self.address.kernel_info, "shutdown_request", content, timeout=self._patience.shutdown)
 
         async with self._turn:  # not in the middle of a restart, whose process would be nobody's
             self._stop_watching()
@@ -253,8 +260,17 @@ class OwnedKernel:
             else:
                 if error is None:
                     self._before = run
+                timeout = self._patience.shutdown
+                ask = functools.partial(
+                    control.shut_down,
+                    self.address.kernel_info,
+                    run.process,
+                    self.spec.interrupt_mode,
+                    restart=restart,
+                    timeout=timeout,
+                )
                 try:
-                    await end_process(run.process, None if now else ask, self._patience.shutdown)
+                    await end_process(run.process, None if now else ask, timeout)
                 finally:
                     if error is not None:
                         run.finish(error)

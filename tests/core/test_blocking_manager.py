@@ -199,7 +199,10 @@ with BlockingKernelManager() as manager:
                     os._exit(1)
             sys.exit(7)
         _, status = os.waitpid(child, 0)
-        print(os.waitstatus_to_exitcode(status), manager.is_alive(), client.execute("pid").result().text == str(manager.pid))
+        is_here = client.execute("pid").result().text == str(manager.pid)
+        print(os.waitstatus_to_exitcode(status), manager.is_alive(), is_here)
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
     assert (done.stdout, done.stderr) == ("7 True True\n", "")

@@ -77,7 +77,7 @@ async def said(client: KernelClient, code: str) -> str:
 
 async def executing(client: KernelClient) -> "asyncio.Future[str]":
     """A request that the kernel is at work on, and that nothing but the kernel's end ends."""
-    execution = client.execute("wait")
+    execution = client.execute("hang")
     async for message in execution:
         if message.msg_type == "stream":
             break
@@ -289,6 +289,41 @@ async def test_a_cancelled_shutdown_leaves_nothing() -> None:
     ending.cancel()
     await asyncio.wait([ending])
     assert not process.is_running()
+
+
+class Recorded(Launcher):
+    """Keeps the processes that it has started."""
+
+    def __init__(self) -> None:
+        self.processes: list[Process] = []
+
+    async def launch(self, argv: Sequence[str], env: Mapping[str, str], cwd: str | os.PathLike[str] | None) -> Process:
+        self.processes.append(await QUIET.launch(argv, env, cwd))
+        return self.processes[-1]
+
+
+@pytest.mark.parametrize("mode", ["signal", "message"])
+@pytest.mark.parametrize("how", ["restart", "shutdown"])
+async def test_what_it_executes_is_interrupted_before_it_ends(
+    mode: Any, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    behaviour = "thorough" if mode == "signal" else "message thorough"
+    spec = kernelspecs.KernelSpec("fake", tuple(fake(behaviour)), interrupt_mode=mode)
+    monkeypatch.setattr(kernelspecs, "get", lambda _name: spec)
+    launcher = Recorded()
+    async with KernelManager(patience=Patience(shutdown=PATIENCE)) as manager:
+        await started(manager, argv=None, launcher=launcher)
+        async with manager.client() as client:
+            execution = client.execute("wait")
+            ending: asyncio.Task[None] | None = None
+            with contextlib.suppress(KernelRestarted, KernelDied):  # or its reply comes before that is known
+                async for message in execution:
+                    if message.msg_type == "stream":
+                        ending = asyncio.create_task(getattr(manager, how)())
+                assert (await execution).status == "error"
+            assert ending is not None
+            await ending
+    assert await launcher.processes[0].wait() == 0  # and not by SIGTERM
 
 
 @pytest.mark.parametrize("turns", range(0, 40, 3))

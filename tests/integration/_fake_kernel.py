@@ -28,19 +28,21 @@ def fake(behaviour: str = "good", mark: Path | str = "") -> list[str]:
         behaviour: ``good``; ``exits`` at start, with last words; ``taken`` does once, until there is a file `mark`,
             over a port that is in use; ``tcp only`` does on ipc; ``mute`` has last words, and never answers; ``deaf``
             does not end when it is asked to; ``stubborn`` neither on SIGTERM; ``message`` is interrupted by messages
-            only.
+            only; ``thorough`` does not end, even if it is asked to, before the code is done that it runs.
     """
     return [sys.executable, __file__, "{connection_file}", behaviour, str(mark)]
 
 
 class FakeKernel(ScriptedKernel):
-    """Ends after it has answered a shutdown_request. Code: ``pid``, ``cwd``, ``env NAME``, ``argv``, ``wait``, ``die``,
-    and ``quit``, which ends the kernel after its reply.
+    """Ends after it has answered a shutdown_request. Code: ``pid``, ``cwd``, ``env NAME``, ``argv``, ``wait``, ``hang``
+    (as ``wait``, but nothing interrupts it), ``die``, and ``quit``, which ends the kernel after its reply.
     """
 
     def __init__(self, end: KernelEnd, session: Session) -> None:
         super().__init__(end, session, self._execute_code)
         self.shut_down = asyncio.Event()
+        self.at_rest = asyncio.Event()
+        self.at_rest.set()
 
     async def publish(self, msg_type: str, content: Mapping[str, Any], parent: Message | None = None) -> None:
         await super().publish(msg_type, content, parent)
@@ -60,10 +62,15 @@ class FakeKernel(ScriptedKernel):
             case ["quit"]:
                 await run.stream(LAST_WORDS)
             case ["wait"]:
+                self.at_rest.clear()
                 await run.stream("waiting")
                 await self.interrupted.wait()
                 self.interrupted.clear()
+                self.at_rest.set()
                 raise InterruptedError("interrupted")
+            case ["hang"]:
+                await run.stream("waiting")
+                await asyncio.get_running_loop().create_future()
             case ["die"]:
                 sys.stderr.write(LAST_WORDS)
                 sys.stderr.flush()
@@ -89,9 +96,11 @@ async def _main(path: str, behaviour: str, mark: str) -> None:
     if behaviour == "stubborn":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     async with await registry.load(info.transport).serve(info) as end, FakeKernel(end, Session.of(info)) as kernel:
-        if behaviour != "message":
+        if not behaviour.startswith("message"):
             loop.add_signal_handler(signal.SIGINT, kernel.interrupted.set)
         await kernel.shut_down.wait()
+        if behaviour.endswith("thorough"):
+            await kernel.at_rest.wait()
         if behaviour in ("deaf", "stubborn"):
             await loop.create_future()
 

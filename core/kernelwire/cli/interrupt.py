@@ -6,7 +6,6 @@ By SIGINT or by a message, as its kernelspec wants it; a kernel that 'kernelwire
 """
 
 import argparse
-import signal
 from typing import Final
 
 from kernelwire import control
@@ -41,8 +40,9 @@ async def _run(arguments: argparse.Namespace) -> int:
     if await kernel.is_dead():
         raise KernelDied(f"{kernel.path}: the kernel is dead; 'kernelwire stop' removes what is left of it")
     record = kernel.record
-    if record is not None and record.kernel.is_here and record.interrupt_mode == "signal":
-        RunningProcess(record.kernel, group=True).send_signal(signal.SIGINT)
+    if record is not None and record.kernel.is_here:
+        process = RunningProcess(record.kernel, group=True)
+        await control.interrupt(kernel.info, process, record.interrupt_mode, timeout=arguments.timeout)
     else:
         await control.ask(kernel.info, "interrupt_request", {}, timeout=arguments.timeout)
     return OK

@@ -6,6 +6,7 @@ know: the kernel's process, and how it was started. Other programs leave it as i
 
 import dataclasses
 import fcntl
+import functools
 import os
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -102,7 +103,7 @@ class RunningKernel(NamedTuple):
         return await nobody_listens(self.info) and time.time() - self.path.stat().st_mtime > _STARTS
 
     async def end(self, *, now: bool, restart: bool = False, patience: float) -> int:
-        """End a kernel that has a record, and its keeper: ask it, then SIGTERM, then SIGKILL.
+        """End a kernel that has a record, and its keeper: interrupt and ask it, then SIGTERM, then SIGKILL.
 
         Both have ended too if this was cancelled.
 
@@ -112,21 +113,19 @@ class RunningKernel(NamedTuple):
             patience: seconds that it has before it is killed.
 
         Returns:
-            The last signal that the kernel was sent; 0 if none was.
+            The last signal that the kernel was sent; SIGINT if it ended because it was asked to, or 0.
 
         Raises:
             RequestTimeout: the system does not let go of it.
         """
         assert self.record is not None
 
-        async def ask() -> None:
-            content = {"restart": restart}
-            await control.ask(self.info, "shutdown_request", content, timeout=patience)
-
         async def wait() -> None:
             """A keeper sees for itself that its kernel has ended."""
 
         kernel = RunningProcess(self.record.kernel, group=True)
+        mode = self.record.interrupt_mode
+        ask = functools.partial(control.shut_down, self.info, kernel, mode, restart=restart, timeout=patience)
         await _end(kernel, None if now else ask, patience)
         kernel.end_group()
         if self.record.keeper is not None:

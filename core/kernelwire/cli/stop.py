@@ -1,7 +1,7 @@
 """End kernels that are running.
 
-A kernel is asked to end. If it does not, it gets SIGTERM and then SIGKILL, provided that 'kernelwire start' has started
-it; others are only asked. What a dead kernel has left is removed.
+A kernel is interrupted and asked to end. If it does not, it gets SIGTERM and then SIGKILL, provided that 'kernelwire
+start' has started it; others are only asked. What a dead kernel has left is removed.
 
     kernelwire stop kernel-1234.json
 """
@@ -38,6 +38,9 @@ _TOLD: Final = {
     "killed": "killed",
     "dead": "was dead already; its files are removed",
 }
+
+_OUTCOMES: Final = {0: "stopped", signal.SIGINT: "stopped", signal.SIGTERM: "terminated", signal.SIGKILL: "killed"}
+"""By the last signal that it took."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -92,7 +95,7 @@ async def _stop(text: str, *, now: bool, patience: float) -> tuple[Path, str]:
             except asyncio.CancelledError:
                 kernel.clean()
                 raise
-            outcome = {0: "stopped", signal.SIGTERM: "terminated"}.get(signum, "killed")
+            outcome = _OUTCOMES[signum]
         else:
             await _ask(kernel, now=now, patience=patience)
             outcome = "stopped"
@@ -109,7 +112,8 @@ async def _ask(kernel: RunningKernel, *, now: bool, patience: float) -> None:
     try:
         async with asyncio.timeout(patience):
             with suppress(WireError):  # it may have ended before its reply was here
-                await control.ask(kernel.info, "shutdown_request", {"restart": False}, timeout=patience)
+                ahead = ("interrupt_request",)
+                await control.ask(kernel.info, "shutdown_request", {"restart": False}, timeout=patience, ahead=ahead)
             while await _is_there(kernel.info):  # noqa: ASYNC110 - no event
                 await asyncio.sleep(_LOOK)
     except (TimeoutError, RequestTimeout):
