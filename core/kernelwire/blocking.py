@@ -227,6 +227,7 @@ class BlockingKernelClient:
             keep: keep the messages that were iterated over for the result. False for output without end: the result
                 then has only what was not iterated over.
         """
+        async_client.check_execution(code, user_expressions)  # where the mistake is, not where the result is wanted
         make = functools.partial(
             self._client.execute,
             code,

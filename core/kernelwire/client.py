@@ -273,12 +273,13 @@ class KernelClient:
             keep: keep the messages that were iterated over for the result. False for output without end: the result
                 then has only what was not iterated over.
         """
+        check_execution(code, user_expressions)
         hook = (input_hook or (self._input_hook if self.allow_stdin else None)) if allow_stdin else None
         content = {
-            "code": _code(code),
+            "code": code,
             "silent": silent,
             "store_history": store_history and not silent,
-            "user_expressions": _expressions(user_expressions or {}),
+            "user_expressions": dict(user_expressions or {}),
             "allow_stdin": hook is not None,
             "stop_on_error": stop_on_error,
         }
@@ -384,8 +385,17 @@ def _code(code: object) -> str:
     return code
 
 
-def _expressions(expressions: Mapping[Any, Any]) -> dict[str, str]:
-    for name, expression in expressions.items():
+def check_execution(code: object, user_expressions: object) -> None:
+    """Look at what somebody wants to execute, before anything is made of it.
+
+    Raises:
+        InvalidMessage: it is of the wrong kind; the text names the argument.
+    """
+    _code(code)
+    if user_expressions is None:
+        return
+    if not isinstance(user_expressions, Mapping):
+        raise InvalidMessage("user_expressions: a mapping from names to expressions is needed")
+    for name, expression in user_expressions.items():
         if not isinstance(name, str) or not isinstance(expression, str):
             raise InvalidMessage("user_expressions: names and expressions are text")
-    return dict(expressions)

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -17,6 +18,9 @@ _log = logging.getLogger(__name__)
 
 END_OF_INPUT: Final = "\x04"
 """What stands for the end of input in an input_reply; ipykernel makes an EOFError of it."""
+
+_LOOK: Final = 0.005
+"""Seconds between two looks at how far a reader has come."""
 
 
 class InputRequest(NamedTuple):
@@ -138,6 +142,11 @@ class Execution(Request):
     def done(self) -> bool:
         return self.replied and self.idle
 
+    @property
+    def begun(self) -> bool:
+        """Whether the kernel is known to work on it, or to have done so: until then it may be at work on other code."""
+        return self.kernel_session is not None
+
     def __aiter__(self) -> AsyncIterator[Message]:
         """Output messages (stream, display_data, execute_result, error, ...) until the execution is over.
 
@@ -181,6 +190,13 @@ class Execution(Request):
 
     def fail(self, error: KernelwireError) -> None:
         self._inbox.close(error)
+
+    async def caught_up(self, patience: float) -> None:
+        """Wait until whoever reads has dealt with all output that is here; for so many seconds at the most."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(patience):
+                while not self._inbox.exhausted:  # noqa: ASYNC110 - the way of a message must not cost more for this
+                    await asyncio.sleep(_LOOK)
 
     async def answer(self, question: Message) -> str:
         """What the input hook says to an input_request; the end of input if it fails."""

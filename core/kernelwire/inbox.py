@@ -64,6 +64,11 @@ class Inbox(LoopBound, Generic[M]):
         self._sink: Callable[[M | KernelwireError], None] | None = None
         self._until_yield = _FAIRNESS
 
+    @property
+    def exhausted(self) -> bool:
+        """Whether the reader has taken everything, and waits for more."""
+        return self._reader is not None and not self._messages
+
     def put(self, message: M) -> None:
         """Take a message that arrived. After `close` it is dropped without a word. From the inbox's own loop only."""
         if self._end is not None:

@@ -75,6 +75,17 @@ class Launch:
     timeout: float | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.kernel_name, str):
+            raise LocalError("kernel_name: text is needed, the name of a kernelspec")
+        if not isinstance(self.launcher, Launcher):
+            raise LocalError("launcher: an object of a class derived from Launcher is needed")
+        for name, path in (("cwd", self.cwd), ("connection_file", self.connection_file)):
+            if path is not None and not isinstance(path, str | os.PathLike):
+                raise LocalError(f"{name}: a path is needed")
+        if self.timeout is not None and not isinstance(self.timeout, int | float):
+            raise LocalError("timeout: a number of seconds is needed")
+        if self.argv is not None and not self.argv:
+            raise LocalError("argv: it is empty; the command and its words are needed")
         for name, words in (("argv", () if self.argv is None else self.argv), ("arguments", self.arguments)):
             if not _are_words(words):
                 raise LocalError(f"{name}: a list of text is needed, one piece for each word of the command")

@@ -152,7 +152,6 @@ def parse(data: bytes) -> Notebook:
     Raises:
         ConfigurationError: it is not UTF-8, not JSON, not a notebook, not a valid one, or nbformat is not installed.
     """
-    nbformat = _nbformat()
     try:
         text = data.decode("utf-8-sig")
         fields = json.loads(text)
@@ -164,6 +163,7 @@ def parse(data: bytes) -> Notebook:
         raise ConfigurationError("not a notebook: nested too deep") from None
     if not isinstance(fields, dict) or not ("nbformat" in fields or "worksheets" in fields):
         raise ConfigurationError("JSON, but not a notebook: it has no field 'nbformat'")
+    nbformat = _nbformat()  # only now, because it is slow to come: two seconds where some optional packages are
     invalid: dict[str, Exception] = {}
     try:
         node = _quietly(nbformat.reads, text, _FORMAT, capture_validation_error=invalid)

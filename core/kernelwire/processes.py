@@ -74,7 +74,15 @@ class RunningProcess(Process):
 
     async def wait(self) -> int:
         """Until it ends. Always 0: only its parent is told how."""
-        await until(lambda: self.poll() is not None)
+        descriptor = _opened(self.pid)
+        if descriptor is None:
+            await until(lambda: self.poll() is not None)
+            return 0
+        try:
+            if self.poll() is None:  # so it is this one that was opened
+                await _readable(descriptor)
+        finally:
+            os.close(descriptor)
         return 0
 
     def poll(self) -> int | None:
@@ -119,6 +127,26 @@ class RunningProcess(Process):
     def _send(self, signum: int) -> None:
         with suppress(ProcessLookupError, PermissionError):
             (os.killpg if self._group else os.kill)(self.pid, signum)
+
+
+def _opened(pid: int) -> int | None:
+    """A descriptor that can be read from when a process has ended (Linux); None if there is none to be had."""
+    if not hasattr(os, "pidfd_open"):
+        return None
+    try:
+        return os.pidfd_open(pid)
+    except OSError:  # it is gone, or an old kernel, or a strict sandbox
+        return None
+
+
+async def _readable(descriptor: int) -> None:
+    loop = asyncio.get_running_loop()
+    readable = asyncio.Event()
+    loop.add_reader(descriptor, readable.set)
+    try:
+        await readable.wait()
+    finally:
+        loop.remove_reader(descriptor)
 
 
 async def until(condition: Callable[[], bool]) -> None:

@@ -3,9 +3,9 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from typing import Final, Protocol
 
-from kernelwire.errors import GapNotice, InvalidMessage, MessageTooLarge
+from kernelwire.errors import GapNotice, InvalidMessage, KernelwireError, MessageTooLarge
 from kernelwire.execution import END_OF_INPUT, Execution
 from kernelwire.message_channel import MessageChannel
 from kernelwire.messages import Message
@@ -24,23 +24,39 @@ class Spawn(Protocol):
         """Of a function and its arguments."""
 
 
+OUTPUT_TIME: Final = 0.5
+"""Seconds in which what was published before a question gets here, and in which it is dealt with here."""
+
+
 class Questions:
     """Reads stdin, and has each question answered by its execution's input hook.
+
+    What the kernel has published before it asks comes first, though it comes on another wire: a user is to see what a
+    question is about. A kernel that cannot say how far it was (it answers nothing on control while it waits for the
+    answer) is not asked again.
 
     Arguments:
         channel: stdin.
         session: makes the answers.
         find: the request that a message belongs to.
         spawn: begins a task.
+        flush: returns when everything is here that the kernel has published before it was called. Raises
+            TimeoutError or a KernelwireError if that is not known after the given seconds.
     """
 
     def __init__(
-        self, channel: MessageChannel, session: Session, find: Callable[[Message], Request | None], spawn: Spawn
+        self,
+        channel: MessageChannel,
+        session: Session,
+        find: Callable[[Message], Request | None],
+        spawn: Spawn,
+        flush: Callable[[float], Awaitable[object]],
     ) -> None:
         self._channel = channel
         self._session = session
         self._find = find
         self._spawn = spawn
+        self._flush: Callable[[float], Awaitable[object]] | None = flush
         self._answering: dict[str, asyncio.Task[None]] = {}
 
     async def read(self) -> None:
@@ -60,7 +76,16 @@ class Questions:
         if self._answering and (answering := self._answering.pop(request.message.msg_id, None)) is not None:
             answering.cancel()
 
+    async def _output_first(self, execution: Execution) -> None:
+        if self._flush is not None:
+            try:
+                await self._flush(OUTPUT_TIME)
+            except (TimeoutError, KernelwireError):
+                self._flush = None
+        await execution.caught_up(OUTPUT_TIME)
+
     async def _answer(self, execution: Execution, question: Message) -> None:
+        await self._output_first(execution)
         value = await execution.answer(question)
         try:
             await self._channel.send(self._session.message("input_reply", {"value": value}, parent=question))

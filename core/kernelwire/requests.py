@@ -94,8 +94,8 @@ class FlushRequest(PlainRequest):
 
     listens = True
 
-    def __init__(self, message: Message) -> None:
-        super().__init__(message)
+    def __init__(self, message: Message, channel: Channel = Channel.SHELL) -> None:
+        super().__init__(message, channel)
         self._reply: Message | None = None
 
     @property

@@ -1039,7 +1039,7 @@ async def test_code_and_expressions_must_be_text(client: KernelClient) -> None:
             await call(bad)
     with pytest.raises(InvalidMessage, match="code: int"):
         client.execute(bad)
-    for expressions in ({1: "a"}, {"a": 1}):
+    for expressions in ({1: "a"}, {"a": 1}, ["a"], "a", 5):
         wrong: Any = expressions
         with pytest.raises(InvalidMessage, match="user_expressions"):
             client.execute("1", user_expressions=wrong)

@@ -42,6 +42,12 @@ def test_the_kernelspec(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"env": {"A": 1}}, "env: names and values are text"),
         ({"env": {"A": None}}, "env: names and values are text"),
         ({"env": ["A"]}, "env: names and values are text"),
+        ({"argv": []}, "argv: it is empty"),
+        ({"kernel_name": 3}, "kernel_name: text"),
+        ({"launcher": "local"}, "launcher: an object"),
+        ({"cwd": 3}, "cwd: a path"),
+        ({"connection_file": 3}, "connection_file: a path"),
+        ({"timeout": "soon"}, "timeout: a number of seconds"),
         ({"encryption": "curve"}, "encryption: 'curve' is none of disabled, auto, required"),
         ({"encryption": True}, "encryption: True is none of"),
     ],
@@ -49,7 +55,7 @@ def test_the_kernelspec(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_is_no_launch(wrong: dict[str, Any], says: str) -> None:
     with pytest.raises(LocalError, match=says):
         Launch(**wrong)
-    if "encryption" not in wrong:
+    if not wrong.keys() & {"encryption", "connection_file"}:
         with pytest.raises(LocalError, match=says):
             Launch().overridden(wrong)
 

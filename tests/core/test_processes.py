@@ -1,5 +1,6 @@
 """Processes by number and time: the one that was meant, or none."""
 
+import asyncio
 import dataclasses
 import os
 import signal
@@ -156,3 +157,21 @@ async def test_a_parent_that_does_not_look_is_not_waited_for(monkeypatch: pytest
     await running.forgotten()
     assert psutil.pid_exists(child.pid)
     child.wait()
+
+
+@pytest.mark.parametrize("way_to_know", ["told", "looks"])
+async def test_waiting_for_its_end(way_to_know: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if way_to_know == "looks":
+        monkeypatch.delattr(os, "pidfd_open", raising=False)
+    child = sleeper()
+    process = RunningProcess(identity(child.pid))
+    waiting = asyncio.create_task(process.wait())
+    given_up = asyncio.create_task(process.wait())
+    await asyncio.sleep(0)
+    given_up.cancel()
+    assert not waiting.done()
+    child.kill()
+    async with asyncio.timeout(60):
+        assert await waiting == 0
+    child.wait()
+    assert await process.wait() == 0  # at once

@@ -6,6 +6,7 @@ from typing import cast
 
 import pytest
 
+from kernelwire import questions as module
 from kernelwire.client import KernelClient
 from kernelwire.connection import ConnectionInfo
 from kernelwire.execution import END_OF_INPUT, Execution, InputRequest
@@ -16,10 +17,16 @@ from kernelwire.session import Session
 from kernelwire.testing import Run, ScriptedKernel
 from kernelwire_inprocess import InProcessBackend
 
+from ._raw_kernel import RawKernel
+
 
 async def script(run: Run) -> None:
     match run.code:
         case "ask":
+            await run.stream(await run.input("name? "))
+        case "say, then ask":
+            await run.stream("first")
+            await run.stream("second")
             await run.stream(await run.input("name? "))
         case "ask twice":
             await run.stream(await run.input("first? ") + await run.input("second? ", password=True))
@@ -94,6 +101,7 @@ async def test_a_new_question_takes_the_place_of_an_old_one() -> None:
         session,
         lambda question: execution if question.is_child_of(execution.message) else None,
         lambda work, *arguments: asyncio.ensure_future(work(*arguments)),
+        flushed,
     )
     reading = [asyncio.create_task(questions.read()), asyncio.ensure_future(anext(aiter(execution)))]
     try:
@@ -107,6 +115,76 @@ async def test_a_new_question_takes_the_place_of_an_old_one() -> None:
         for each in reading:
             each.cancel()
         await asyncio.gather(*reading, return_exceptions=True)
+
+
+async def flushed(_seconds: float) -> None:
+    """At once."""
+
+
+async def overtaken(client: KernelClient, kernel: RawKernel, *, answers: bool) -> list[str]:
+    """What comes in which order, if a question is here before the output that was published before it."""
+    seen: list[str] = []
+
+    async def hook(request: InputRequest) -> str:
+        seen.append(request.prompt)
+        return ""
+
+    async def read() -> None:
+        async for message in client.execute("1", input_hook=hook):
+            await asyncio.sleep(0.02)  # it is shown slowly
+            seen.append(str(message.content["text"]))
+
+    reading = asyncio.create_task(read())
+    request = await kernel.asked("execute_request")
+    asking = asyncio.create_task(kernel.ask(request, prompt="who? "))
+    if answers:
+        flush, wire = await kernel.control.receive_from()
+        for text in "abc":
+            await kernel.publish(request, "stream", name="stdout", text=text)
+        await kernel.control.send(kernel.session.message("kernel_info_reply", {}, parent=flush), wire.peer)
+        await kernel.idle(flush)
+    await asking
+    if not answers:
+        await kernel.ask(request, prompt="again? ")
+    await kernel.reply(request)
+    await kernel.idle(request)
+    await reading
+    return seen
+
+
+@pytest.mark.parametrize("answers", [True, False])
+async def test_output_comes_before_the_question(answers: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "OUTPUT_TIME", 60.0 if answers else 0.02)
+    backend = InProcessBackend({})
+    info = backend.prepare(ConnectionInfo(transport="inprocess", key=b"k"))
+    session = Session.of(info)
+    async with (
+        await backend.serve(info) as end,
+        KernelClient(await backend.connect(info, identity=session.session_id.encode()), session) as client,
+        asyncio.timeout(60),
+    ):
+        kernel = RawKernel(end, info)
+        seen = await overtaken(client, kernel, answers=answers)
+        assert seen == (["a", "b", "c", "who? "] if answers else ["who? ", "again? "])
+
+
+async def test_output_that_nobody_reads_holds_up_no_question(
+    client: KernelClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "OUTPUT_TIME", 0.02)
+    asked = asyncio.Event()
+
+    async def hook(_request: InputRequest) -> str:
+        asked.set()
+        return "Ada"
+
+    execution = client.execute("say, then ask", input_hook=hook)
+    async with asyncio.timeout(60):
+        async for message in execution:
+            assert message.content["text"] == "first"
+            await asked.wait()
+            break
+        assert (await execution).text == "firstsecondAda"
 
 
 class Starter:

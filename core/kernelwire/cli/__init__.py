@@ -9,6 +9,7 @@ cannot be used; 3 the kernel cannot be reached, died or took too long; 130 inter
 
 import argparse
 import contextlib
+import difflib
 import errno
 import os
 import sys
@@ -70,7 +71,11 @@ def _dispatch(arguments: Sequence[str]) -> int:
     parser.add_argument("--version", action="version", version=f"kernelwire {metadata.version('kernelwire')}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     asked_for = next((argument for argument in arguments if not argument.startswith("-")), None)
-    for name in [asked_for] if asked_for in commands else sorted(commands):
+    if asked_for is not None and asked_for not in commands:
+        near = difflib.get_close_matches(asked_for, commands, 3, 0.5) or sorted(commands)
+        parser.error(f"no command {asked_for!r}; there are: {', '.join(near)} (see kernelwire --help)")
+    names = [asked_for] if asked_for is not None else [] if "--version" in arguments else sorted(commands)
+    for name in names:
         try:
             module = commands[name].load()
         except Exception as error:

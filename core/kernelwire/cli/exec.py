@@ -2,18 +2,20 @@
 
 What the code prints and displays goes to standard output; errors and status go to standard error. Ctrl-C interrupts
 the code; a second one gives up waiting. Exit code 1 if the code raised.
+
+    kernelwire exec --connect kernel-1234.json "6 * 7"
 """
 
 import argparse
-import asyncio
 import functools
 import sys
 from typing import Final
 
-from kernelwire.cli.arguments import seconds, wait_for_kernel
+from kernelwire.cli import signals
+from kernelwire.cli.arguments import seconds
 from kernelwire.cli.running_code import INTERRUPT_TIME, add_output_arguments, make_printer, run_code
 from kernelwire.cli.terminal import read_line
-from kernelwire.client import connect
+from kernelwire.cli.visiting import visit
 from kernelwire.errors import ConfigurationError
 
 HELP: Final = "run code in a kernel that is running"
@@ -35,18 +37,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the code."""
+    return signals.run(_run(arguments, _read() if arguments.code == "-" else arguments.code))
+
+
+def _read() -> str:
+    if sys.stdin is None:
+        raise ConfigurationError("standard input is closed: there is no code to read")
     try:
-        code = sys.stdin.read() if arguments.code == "-" else arguments.code
+        return sys.stdin.read()
     except UnicodeDecodeError as error:
         raise ConfigurationError(f"standard input is not {error.encoding}: {error.reason}") from None
-    return asyncio.run(_run(arguments, code))
 
 
 async def _run(arguments: argparse.Namespace, code: str) -> int:
     printer = make_printer(arguments)
     input_hook = None if arguments.code == "-" else read_line
-    async with connect(arguments.connect, input_hook=input_hook) as client:
-        await wait_for_kernel(client, arguments.wait)
+    async with visit(arguments.connect, timeout=arguments.wait, input_hook=input_hook) as client:
         return await run_code(
             client.execute(code, keep=arguments.json),
             functools.partial(client.interrupt, INTERRUPT_TIME),

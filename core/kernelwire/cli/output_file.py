@@ -3,6 +3,7 @@
 import errno
 import os
 import stat
+import sys
 from pathlib import Path
 from typing import Final
 from uuid import uuid4
@@ -11,6 +12,25 @@ from kernelwire.errors import ConfigurationError
 
 _NOT_BESIDE: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY})
 """What the system says where a file can be written, but none be put in its place: a mount of that one file, say."""
+
+
+class StandardOutput:
+    """In the place of a file.
+
+    Attributes:
+        path: what stands for it.
+    """
+
+    path = Path("-")
+
+    def __str__(self) -> str:
+        return "standard output"
+
+    def write(self, data: bytes) -> None:
+        """Write this. Raises OSError if it cannot be."""
+        sys.stdout.flush()
+        sys.stdout.buffer.write(data)
+        sys.stdout.flush()
 
 
 class OutputFile:
@@ -40,6 +60,9 @@ class OutputFile:
                 self._target.open("ab").close()  # only trying tells
         except OSError as error:
             raise self._failure(error) from error
+
+    def __str__(self) -> str:
+        return str(self.path)
 
     def write(self, data: bytes) -> None:
         """Put a file with this content there at once; one that was there keeps its mode.

@@ -7,9 +7,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Final, NamedTuple
 
-from kernelwire.cli.arguments import seconds, wait_for_kernel
+from kernelwire.cli.arguments import seconds
 from kernelwire.cli.running_code import INTERRUPT_TIME
-from kernelwire.client import KernelClient, connect
+from kernelwire.cli.visiting import visit
+from kernelwire.client import KernelClient
 from kernelwire.errors import ConfigurationError, NoSuchKernelspec
 from kernelwire.execution import InputHook
 from kernelwire.launcher import LocalLauncher
@@ -73,8 +74,7 @@ async def open_kernel(
         ConfigurationError, RequestFailed, ConnectionLost: it cannot be had; the text says why.
     """
     if arguments.connect is not None:
-        async with connect(arguments.connect, input_hook=input_hook) as client:
-            await wait_for_kernel(client, arguments.wait)
+        async with visit(arguments.connect, timeout=arguments.wait, input_hook=input_hook) as client:
             interrupt = functools.partial(client.interrupt, INTERRUPT_TIME)
             yield RunKernel(client, interrupt, None, "not waiting any longer; the code may still run")
         return

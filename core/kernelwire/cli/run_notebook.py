@@ -10,10 +10,17 @@ from typing import Any, Final, Literal
 
 from kernelwire import notebooks
 from kernelwire.cli import INTERRUPTED, OK, RAISED, UNREACHABLE
-from kernelwire.cli.output_file import OutputFile
+from kernelwire.cli.output_file import OutputFile, StandardOutput
 from kernelwire.cli.progress import Progress
 from kernelwire.cli.run_kernel import RunKernel, open_kernel
-from kernelwire.cli.running_code import INTERRUPT_TIME, Interruption, interrupt_quietly, read_all
+from kernelwire.cli.running_code import (
+    INTERRUPT_TIME,
+    NOT_BEGUN,
+    Interruption,
+    interrupt_quietly,
+    read_all,
+    too_long,
+)
 from kernelwire.cli.terminal import Printer
 from kernelwire.errors import ConfigurationError, KernelwireError, RequestTimeout
 from kernelwire.execution import ExecuteResult, Execution
@@ -42,24 +49,26 @@ async def run_notebook(arguments: argparse.Namespace, path: Path) -> int:
         RequestFailed, ConnectionLost: the kernel cannot be reached.
     """
     notebook = _read(path)
-    output = OutputFile(path if arguments.output is None else arguments.output)
+    output = _output(arguments, path)
     name = arguments.kernel or notebook.kernel_name
     if name is None and arguments.connect is None:
         raise ConfigurationError(f"{path}: names no kernel (metadata.kernelspec.name): name one with --kernel")
     # Without a hook: nobody answers a notebook, as nobody would in a batch run of it.
     async with open_kernel(arguments, name or "", cwd=path.parent, input_hook=None) as kernel:
-        info = (await kernel.client.kernel_info(arguments.wait)).content
+        info = (await kernel.client.ready(arguments.wait)).content  # also of a kernel that is busy
         notebook = notebook.of_kernel(info.get("language_info"), kernel.kernelspec if arguments.kernel else None)
         run = NotebookRun(notebook, kernel, timeout=arguments.timeout, allow_errors=arguments.allow_errors)
         try:
             async with Progress(path.name, 0 if arguments.json else len(notebook.to_run), sys.stderr) as progress:
                 await run.through(progress)
+        except asyncio.CancelledError:  # by a signal, and the notebook and the report still have their places to go
+            run.end("interrupted", "it was ended by a signal")
         finally:
             output.write(notebooks.render(run.notebook))
     if arguments.json:
         print(json.dumps({**run.report(), "output": str(output.path)}))
     else:
-        run.tell(output.path)
+        run.tell(str(output))
     return _CODES[run.status]
 
 
@@ -84,18 +93,29 @@ class NotebookRun:
         self._timeout = timeout
         self._allow_errors = allow_errors
         self._ended = 0
+        self._execution: Execution | None = None  # of the cell that runs
         self._at: int | None = None  # the cell that runs, or that ended the run
         self._error: tuple[str, str, list[str]] | None = None
         self._reason: str | None = None
 
     async def through(self, progress: Progress) -> None:
         """Run the cells, until one of them ends the run."""
-        with Interruption(self._kernel.interrupt) as interruption:
-            await interruption.watch(self._cells(interruption, progress))
+        with Interruption(self._interrupt, lambda: self._execution is None or self._execution.begun) as interruption:
+            try:
+                await interruption.watch(self._cells(interruption, progress))
+            except asyncio.CancelledError:
+                if self._execution is not None and self._execution.begun:  # it is not to run on for nobody
+                    await interrupt_quietly(self._interrupt)
+                raise
         if interruption.given_up:
-            self._stop("interrupted", self._kernel.farewell)
+            has_begun = self._execution is not None and self._execution.begun
+            self.end("interrupted", self._kernel.farewell if has_begun else NOT_BEGUN)
         elif interruption.happened:
-            self._stop("interrupted", "interrupted")
+            self.end("interrupted", "interrupted")
+
+    async def _interrupt(self) -> None:
+        if self._execution is not None:
+            await self._kernel.interrupt()
 
     def report(self) -> dict[str, Any]:
         """For programs."""
@@ -109,7 +129,7 @@ class NotebookRun:
             "reason": self._reason,
         }
 
-    def tell(self, output: Path) -> None:
+    def tell(self, output: str) -> None:
         """For people, if there is something to tell."""
         if self._error is not None:
             Printer(sys.stdout, sys.stderr).show_error(*self._error)
@@ -126,31 +146,36 @@ class NotebookRun:
             try:
                 result = await self._cell(index)
             except RequestTimeout as error:
-                return self._stop("timeout", str(error))
+                return self.end("timeout", str(error))
             except KernelwireError as error:
-                return self._stop("died", str(error))
+                return self.end("died", str(error))
             self.notebook = self.notebook.ended(index, result.reply)
             self._ended += 1
             progress.advance()
             if result.status == "aborted":
-                return self._stop("aborted", "the kernel skipped it because an earlier request failed")
+                return self.end("aborted", "the kernel skipped it because an earlier request failed")
             if result.error is not None and not self._may_raise(index):
                 self._error = result.error
-                return self._stop("error", f"it raised {result.error[0]}")
+                return self.end("error", f"it raised {result.error[0]}")
         return None
 
     async def _cell(self, index: int) -> ExecuteResult:
         source = self.notebook.cells[index].source
         execution = self._kernel.client.execute(source, stop_on_error=not self._may_raise(index), keep=False)
+        self._execution = execution
         try:
             async with asyncio.timeout(self._timeout):
-                return await self._outputs(index, execution)
+                result = await self._outputs(index, execution)
+            self._execution = None
+            return result
         except TimeoutError:
-            await interrupt_quietly(self._kernel.interrupt)
+            error = await too_long("it", execution, self._kernel.interrupt, self._timeout)
+            if not execution.begun:
+                raise error from None
             with suppress(TimeoutError, KernelwireError):  # what it says to that belongs to it
                 async with asyncio.timeout(INTERRUPT_TIME):
                     await self._outputs(index, execution)
-            raise RequestTimeout(f"it took longer than {self._timeout:g} s; it was interrupted") from None
+            raise error from None
 
     async def _outputs(self, index: int, execution: Execution) -> ExecuteResult:
         held: list[Message] = []
@@ -172,7 +197,8 @@ class NotebookRun:
     def _may_raise(self, index: int) -> bool:
         return self._allow_errors or notebooks.RAISES in self.notebook.cells[index].tags
 
-    def _stop(self, status: Status, reason: str) -> None:
+    def end(self, status: Status, reason: str) -> None:
+        """That, and why, the run has ended before its time."""
         self.status = status
         self._reason = reason
 
@@ -181,6 +207,14 @@ class NotebookRun:
             return ""
         cells = self.notebook.to_run
         return f"cell {cells.index(self._at) + 1} of {len(cells)}: "
+
+
+def _output(arguments: argparse.Namespace, path: Path) -> OutputFile | StandardOutput:
+    if arguments.output != "-":
+        return OutputFile(path if arguments.output is None else arguments.output)
+    if arguments.json:
+        raise ConfigurationError("-o -: standard output cannot have the notebook and the report: leave out --json")
+    return StandardOutput()
 
 
 def _read(path: Path) -> Notebook:

@@ -18,6 +18,9 @@ from kernelwire.messages import Message
 
 R = TypeVar("R")
 
+NOT_BEGUN: Final = "the kernel is at work on something else, which was not interrupted; the code will run after it"
+"""What becomes of code that is not waited for any longer, and that the kernel has not come to."""
+
 INTERRUPT_TIME: Final = 5.0
 """Seconds that a kernel has to answer an interrupt_request."""
 
@@ -43,20 +46,25 @@ def make_printer(arguments: argparse.Namespace) -> Printer | None:
 
 
 class Interruption:
-    """Ctrl-C while code runs: the first is for the kernel, the second for us. Use as a context manager.
+    """Ctrl-C while code runs: the first is for the kernel, the second for us. So is the first if the kernel has not
+    come to our code yet: what it is at work on is somebody else's. Use as a context manager.
 
     Arguments:
         interrupt: interrupts the kernel.
+        may_interrupt: whether what the kernel executes is ours.
 
     Attributes:
-        happened: whether the kernel was interrupted.
-        given_up: whether the second came.
+        happened: whether Ctrl-C was pressed.
+        given_up: whether that was for us.
     """
 
-    def __init__(self, interrupt: Callable[[], Awaitable[object]]) -> None:
+    def __init__(
+        self, interrupt: Callable[[], Awaitable[object]], may_interrupt: Callable[[], bool] = lambda: True
+    ) -> None:
         self.happened = False
         self.given_up = False
         self._interrupt = interrupt
+        self._may_interrupt = may_interrupt
         self._asking: asyncio.Task[None] | None = None
         self._work: asyncio.Future[Any] | None = None
 
@@ -84,12 +92,22 @@ class Interruption:
             return None
 
     def _on_signal(self) -> None:
-        if not self.happened:
-            self.happened = True
+        first, self.happened = not self.happened, True
+        if first and self._may_interrupt():
             self._asking = asyncio.ensure_future(interrupt_quietly(self._interrupt))
         elif self._work is not None:
             self.given_up = True
             self._work.cancel()
+
+
+async def too_long(
+    what: str, execution: Execution, interrupt: Callable[[], Awaitable[object]], timeout: float | None
+) -> RequestTimeout:
+    """Interrupt code that takes too long, unless the kernel is at work on something else; the error that says so."""
+    if not execution.begun:
+        return RequestTimeout(f"{what} had not begun after {timeout:g} s; {NOT_BEGUN}")
+    await interrupt_quietly(interrupt)
+    return RequestTimeout(f"{what} took longer than {timeout:g} s; it was interrupted")
 
 
 async def interrupt_quietly(interrupt: Callable[[], Awaitable[object]]) -> None:
@@ -136,16 +154,20 @@ async def run_code(
     Raises:
         RequestTimeout: it took longer than `timeout`.
         RequestFailed, ConnectionLost: as the execution.
+        OSError: what it prints cannot be written; it was interrupted, as it is if this is cancelled.
     """
-    with Interruption(interrupt) as interruption:
+    with Interruption(interrupt, lambda: execution.begun) as interruption:
         try:
             async with asyncio.timeout(timeout):
                 status = await interruption.watch(_show(execution, printer, is_program=is_program))
         except TimeoutError:
-            await interrupt_quietly(interrupt)
-            raise RequestTimeout(f"the code took longer than {timeout:g} s; it was interrupted") from None
+            raise await too_long("the code", execution, interrupt, timeout) from None
+        except (OSError, asyncio.CancelledError):
+            if execution.begun and not execution.done:  # it is not to run on for nobody
+                await interrupt_quietly(interrupt)
+            raise
         if interruption.given_up:
-            print(f"kernelwire: {farewell}", file=sys.stderr)
+            print(f"kernelwire: {farewell if execution.begun else NOT_BEGUN}", file=sys.stderr)
     if interruption.happened:
         return INTERRUPTED
     return OK if status == "ok" else RAISED
@@ -163,6 +185,8 @@ async def _show(execution: Execution, printer: Printer | None, *, is_program: bo
         print("kernelwire: the kernel skipped this request because an earlier one failed", file=sys.stderr)
     elif result.error is not None and not has_exited:
         printer.show_error(*result.error)
+    if printer is not None:
+        printer.show_pages(result.reply.content.get("payload"))
     return status
 
 

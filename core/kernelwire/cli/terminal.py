@@ -46,6 +46,12 @@ class Printer:
         """Print an error with its traceback."""
         _write(self._err, "\n".join(traceback or [f"{name}: {value}"]) + "\n")
 
+    def show_pages(self, payloads: object) -> None:
+        """Print what a kernel has put into its reply for a pager: ipykernel does so for ``name?``."""
+        for payload in payloads if isinstance(payloads, list) else []:
+            if isinstance(payload, dict) and payload.get("source") == "page":
+                _write(self._out, f"{as_text(payload.get('data'))}\n")
+
     def _show_bundle(self, bundle: object) -> None:
         images = list(images_in(bundle)) if self._protocol or self._folder else []
         inline = next(filter(None, map(self._protocol, images)), "") if self._protocol else ""
@@ -90,6 +96,8 @@ async def read_line(request: InputRequest) -> str:
 
 
 def _read_blocking(request: InputRequest) -> str:
+    if sys.stdin is None:  # the caller has closed it
+        raise EOFError
     if request.password and sys.stdin.isatty():
         return getpass.getpass(request.prompt)
     # Standard output is for the code's output alone.

@@ -5,6 +5,7 @@ import json
 import os
 import pty
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from kernelwire.session import Session
 from kernelwire.testing import ScriptedKernel
 
 PATIENCE = 60
+PIPE = asyncio.subprocess.PIPE
 
 
 # Output
@@ -166,9 +168,30 @@ async def test_a_time_limit(command: Any, kernel: Any) -> None:
     assert kernel.scripted.interrupted.is_set()
 
 
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGHUP])
+async def test_being_ended_interrupts_the_code(command: Any, kernel: Any, signum: int) -> None:
+    process = await command.start("exec", "--connect", str(kernel.file), "until interrupted")
+    assert await process.stdout.readline() == b"runs\n"
+    process.send_signal(signum)
+    assert await command.end(process) == (130, "", "")
+    assert kernel.scripted.interrupted.is_set()
+
+
+async def test_code_of_somebody_else_is_not_interrupted(command: Any, kernel: Any) -> None:
+    busy = await command.start("exec", "--connect", str(kernel.file), "until interrupted")
+    assert await busy.stdout.readline() == b"runs\n"
+    limited = await command.start("exec", "--timeout", "0.1", "--connect", str(kernel.file), "mine")
+    left = "the kernel is at work on something else, which was not interrupted; the code will run after it\n"
+    assert await command.end(limited) == (3, "", f"kernelwire: the code had not begun after 0.1 s; {left}")
+    assert not kernel.scripted.interrupted.is_set()
+    busy.send_signal(signal.SIGINT)
+    assert (await command.end(busy)).code == 130
+
+
 async def test_no_kernel(command: Any, address: tuple[ConnectionInfo, Path]) -> None:
     code, out, err = await command.run("exec", "--wait", "0.1", "--connect", str(address[1]), "1")
-    assert (code, out, err) == (3, "", "kernelwire: the kernel did not answer within 0.1 s\n")
+    doubt = "nobody listens at its address: it is dead, or has not begun yet"
+    assert (code, out, err) == (3, "", f"kernelwire: the kernel did not answer within 0.1 s; {doubt}\n")
 
 
 async def test_waiting_is_told_and_may_be_given_up_or_rewarded(
@@ -178,7 +201,8 @@ async def test_waiting_is_told_and_may_be_given_up_or_rewarded(
     processes = [await command.start("exec", "--connect", str(path), "1") for _ in range(2)]
     for process in processes:
         told = await process.stderr.readline()
-        assert told == b"kernelwire: waiting for the kernel to answer (Ctrl-C to give up)\n"
+        assert told.startswith(b"kernelwire: waiting for the kernel to answer; nobody listens at its address")
+        assert told.endswith(b" (Ctrl-C to give up)\n")
     processes[0].send_signal(signal.SIGINT)
     assert await command.end(processes[0]) == (130, "", "")
     async with await registry.load("ipc").serve(info) as end, ScriptedKernel(end, Session.of(info)):
@@ -196,6 +220,19 @@ async def test_input_is_answered_from_standard_input(command: Any, kernel: Any) 
 async def test_the_end_of_standard_input(command: Any, kernel: Any) -> None:
     done = await command.run("exec", "--connect", str(kernel.file), "ask", stdin=b"no newline")
     assert done == (0, "'no newline' '\\x04'\n", "name? secret: ")
+
+
+async def test_standard_input_that_is_closed(command: Any, kernel: Any) -> None:
+    shell = '"$@" <&-'
+    arguments = [sys.executable, "-m", "kernelwire.cli", "exec", "--connect", str(kernel.file)]
+    for code, expected in (
+        ("ask", (0, "'\\x04' '\\x04'\n", "")),
+        ("-", (2, "", "kernelwire: standard input is closed: there is no code to read\n")),
+    ):
+        process = await asyncio.create_subprocess_exec(
+            *("sh", "-c", shell, "sh", *arguments, code), env=command.environment, stdin=PIPE, stdout=PIPE, stderr=PIPE
+        )
+        assert await command.end(process) == expected
 
 
 async def test_a_question_that_is_open_does_not_hold_up_an_interrupt(command: Any, kernel: Any) -> None:

@@ -66,6 +66,10 @@ async def test_no_such_command(command: Any, arguments: tuple[str, ...]) -> None
     assert (code, out) == (2, "")
     assert err.startswith("usage: kernelwire")
     assert "Traceback" not in err
+    if arguments == ("exce",):
+        assert "no command 'exce'; there are: exec" in err
+    if arguments == ("",):
+        assert "check" in err
 
 
 async def test_commands_of_others(command: Any, tmp_path: Path) -> None:

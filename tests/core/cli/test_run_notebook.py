@@ -213,10 +213,14 @@ async def test_a_second_interrupt_ends_the_kernel(real_kernels: Any, tmp_path: P
 
 async def test_being_ended(real_kernels: Any, tmp_path: Path) -> None:
     path = write(tmp_path, code("1"), code(DEAF), **PYTHON)
-    process = await real_kernels.start("run", path.name)
+    process = await real_kernels.start("run", path.name, "--json")
     await until(tmp_path / "runs")
     process.terminate()
-    assert await real_kernels.end(process) == (130, "", "")
+    code_, out, err = await real_kernels.end(process)
+    assert (code_, err) == (130, "")
+    report = json.loads(out)
+    assert (report["status"], report["failed_cell"]) == ("interrupted", 1)
+    assert report["reason"] == "it was ended by a signal"
     assert outputs(read(path))[0] == ["1"]  # of the second, what had come by then
 
 
@@ -301,6 +305,19 @@ async def test_json(command: Any, kernel: Any, tmp_path: Path) -> None:
     }
 
 
+async def test_to_standard_output(command: Any, kernel: Any, tmp_path: Path) -> None:
+    path = write(tmp_path, code("print"), code("raise"))
+    before = path.read_bytes()
+    code_, out, err, _ = await run(command, kernel, path, "-o", "-")
+    assert code_ == 1
+    assert outputs(nbformat.reads(out, 4)) == [["to out\n", "to err\n"], ["ValueError"]]
+    assert err.endswith("kernelwire: as far as it came, the notebook is in standard output\n")
+    assert path.read_bytes() == before
+    code_, out, err, _ = await run(command, kernel, path, "-o", "-", "--json")
+    assert (code_, out) == (2, "")
+    assert "leave out --json" in err
+
+
 async def test_a_cell_that_was_skipped(command: Any, kernel: Any, tmp_path: Path) -> None:
     path = write(tmp_path, code("skip"), code("print"))
     code_, _, err, node = await run(command, kernel, path)
@@ -316,6 +333,18 @@ async def test_a_cell_that_cannot_be_interrupted(command: Any, kernel: Any, tmp_
     assert "cell 1 of 1: it took longer than 0.3 s; it was interrupted" in err
     assert kernel.scripted.interrupted.is_set()
     assert outputs(node) == [["runs\n"]]
+
+
+async def test_a_cell_behind_somebody_else_s_code(command: Any, kernel: Any, tmp_path: Path) -> None:
+    busy = await command.start("exec", "--connect", str(kernel.file), "until interrupted")
+    assert await busy.stdout.readline() == b"runs\n"
+    path = write(tmp_path, code("print"))
+    code_, _, err, _ = await run(command, kernel, path, "--timeout", "0.1")
+    assert code_ == 3
+    assert "cell 1 of 1: it had not begun after 0.1 s; the kernel is at work on something else" in err
+    assert not kernel.scripted.interrupted.is_set()
+    busy.send_signal(signal.SIGINT)
+    assert (await command.end(busy)).code == 130
 
 
 async def test_a_question_has_no_answer(command: Any, kernel: Any, tmp_path: Path) -> None:

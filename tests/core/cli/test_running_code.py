@@ -32,7 +32,11 @@ class Scripted:
     Attributes:
         steps: what is left to come.
         content: of its reply.
+        begun, done: as of an execution.
     """
+
+    begun = True
+    done = False
 
     def __init__(self, *steps: Message | Exception | None, **content: Any) -> None:
         self.steps = list(steps)
@@ -100,6 +104,24 @@ async def test_an_interruption_takes_two_signals_and_gives_the_handler_back() ->
         assert await interruption.watch(work()) is None
     assert (interruption.happened, interruption.given_up) == (True, True)
     assert signal.getsignal(signal.SIGINT) is before
+
+
+async def test_an_interruption_leaves_code_of_others_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    async def interrupt() -> None:
+        raise AssertionError
+
+    class Behind(Scripted):
+        begun = False
+
+        async def __aiter__(self) -> AsyncIterator[Message]:
+            os.kill(os.getpid(), signal.SIGINT)
+            await asyncio.get_running_loop().create_future()
+            yield stream("never")
+
+    execution = cast("Execution", Behind())
+    assert await run_code(execution, interrupt, printer=None, timeout=None, farewell="bye") == 130
+    left = "the kernel is at work on something else, which was not interrupted; the code will run after it"
+    assert capsys.readouterr() == ("", f"kernelwire: {left}\n")
 
 
 async def test_work_without_an_interruption() -> None:
@@ -174,6 +196,39 @@ async def test_as_json(capsys: pytest.CaptureFixture[str]) -> None:
 async def test_a_time_limit() -> None:
     with pytest.raises(RequestTimeout, match=r"the code took longer than 0\.01 s; it was interrupted"):
         await code_of(scripted(None), timeout=0.01)
+
+
+async def test_code_that_nobody_reads_any_more_is_interrupted() -> None:
+    interrupts: list[str] = []
+
+    async def interrupt() -> None:
+        interrupts.append("one")
+
+    async def run(execution: Execution) -> int:
+        return await run_code(execution, interrupt, printer=None, timeout=None, farewell="bye")
+
+    with pytest.raises(BrokenPipeError):
+        await run(scripted(BrokenPipeError()))
+    assert interrupts == ["one"]
+    running = asyncio.create_task(run(scripted(None)))
+    await asyncio.sleep(0)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert interrupts == ["one"] * 2
+    for state in ({"begun": False}, {"done": True}):
+        execution = Scripted(BrokenPipeError())
+        vars(execution).update(state)
+        with pytest.raises(BrokenPipeError):
+            await run(cast("Execution", execution))
+    assert interrupts == ["one"] * 2
+
+
+async def test_pages(capsys: pytest.CaptureFixture[str]) -> None:
+    payload = [{"source": "page", "data": {"text/plain": "the page"}}, {"source": "set_next_input", "text": "x"}, None]
+    assert await code_of(scripted(payload=payload)) == 0
+    assert await code_of(scripted(payload="odd")) == 0
+    assert capsys.readouterr() == ("the page\n", "")
 
 
 def test_the_arguments(tmp_path: Any, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,93 @@
+"""A client of a kernel that runs already, and goes on without us: for `exec`, and for `run --connect`."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Final
+
+from kernelwire import connection_file
+from kernelwire.cli.arguments import PATIENCE
+from kernelwire.cli.liveness import nobody_listens
+from kernelwire.cli.running import Record, RunningKernel, read
+from kernelwire.client import KernelClient, connect
+from kernelwire.connection import ConnectionInfo
+from kernelwire.errors import ConfigurationError, KernelDied, RequestTimeout
+from kernelwire.execution import InputHook
+from kernelwire.processes import RunningProcess
+
+_COMES_BACK: Final = 3.0
+"""Seconds in which a kernel that has ended may be started again in its place."""
+
+_LOOK: Final = 0.1
+"""Seconds between two looks for that."""
+
+
+@asynccontextmanager
+async def visit(text: str, *, timeout: float, input_hook: InputHook | None) -> AsyncIterator[KernelClient]:
+    """A client of a kernel that answers, for as long as the context lasts. Where the kernel's process can be seen, its
+    end ends the client's requests; elsewhere the heartbeat does.
+
+    Arguments:
+        text: the connection file, as for :func:`kernelwire.connect`.
+        timeout: seconds until it must answer; the user is told when that is not soon.
+        input_hook: answers what it asks.
+
+    Raises:
+        ConfigurationError: the file cannot be used.
+        KernelDied: its process has ended.
+        RequestTimeout: it does not answer in time.
+    """
+    path = connection_file.find(text).absolute()
+    kernel = read(path)
+    async with connect(kernel.info, input_hook=input_hook) as client:
+        watching = asyncio.create_task(_watch(kernel, client))
+        try:
+            await _answered(kernel.info, client, timeout)
+            yield client
+        finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
+
+
+async def _watch(kernel: RunningKernel, client: KernelClient) -> None:
+    """Tell the client of the ends of the kernel's processes."""
+    record = kernel.record
+    if record is None or not record.kernel.is_here:
+        return
+    while record is not None:
+        await RunningProcess(record.kernel).wait()
+        client.on_kernel_end(KernelDied("the kernel's process has ended"))
+        record = await _successor(kernel, record)
+    again = f"'kernelwire restart {kernel.path}' starts it again"
+    client.on_kernel_end(KernelDied(f"the kernel is dead: its process has ended; {again}"), for_good=True)
+
+
+async def _successor(kernel: RunningKernel, before: Record) -> Record | None:
+    """What is known of the process that was started in the place of one that has ended; None if none is."""
+    with suppress(TimeoutError, ConfigurationError):  # there is no such file any more
+        async with asyncio.timeout(_COMES_BACK):
+            while (record := read(kernel.path).record) is None or record.kernel == before.kernel:  # noqa: ASYNC110 - no event
+                await asyncio.sleep(_LOOK)
+            return record
+    return None
+
+
+async def _answered(info: ConnectionInfo, client: KernelClient, timeout: float) -> None:
+    async def tell() -> None:
+        await asyncio.sleep(PATIENCE)
+        doubts = await _doubts(info)
+        print(f"kernelwire: waiting for the kernel to answer{doubts} (Ctrl-C to give up)", file=sys.stderr)
+
+    telling = asyncio.create_task(tell())
+    try:
+        await client.ready(timeout)
+    except RequestTimeout as error:
+        raise RequestTimeout(f"{error}{await _doubts(info)}") from None
+    finally:
+        telling.cancel()
+        await asyncio.gather(telling, return_exceptions=True)
+
+
+async def _doubts(info: ConnectionInfo) -> str:
+    return "; nobody listens at its address: it is dead, or has not begun yet" if await nobody_listens(info) else ""
