@@ -307,7 +307,8 @@ class KernelManager(KernelAccess):
 
         Arguments:
             now: kill it at once, without interrupting it and asking it first.
-            newports: on another address, with the same key; clients must be made, and channels started, anew.
+            newports: on another address, with the same key; clients must be made, and channels started, anew. One behind
+                a bridge stays where it is, and so do its clients: the address that they know is not the kernel's own.
             overrides: what to start with instead of what was used last time, and from now on: `kernel_name`, `argv`,
                 `arguments`, `cwd`, `env`, `launcher`, `timeout`, as for `start`.
 
@@ -333,7 +334,7 @@ class KernelManager(KernelAccess):
             else:
                 with self._clients.heartbeats_paused():
                     await self._owned.end(now=now, restart=True)
-                    if newports:
+                    if newports and not self._owned.address.is_bridged:
                         await self._owned.renew()
                     await self._owned.start(launch)
                     self._launch = launch

@@ -193,6 +193,7 @@ async def test_a_restart_keeps_clients(transport: str) -> None:
             if transport == "inprocess":
                 await manager.restart(newports=True)
                 assert manager.info == info
+                assert await pid(client) == await pid(other) == manager.pid
             assert not client.heartbeat.paused
         assert manager.info == info
         async with manager.client() as client:
