@@ -307,8 +307,8 @@ class KernelManager(KernelAccess):
 
         Arguments:
             now: kill it at once, without interrupting it and asking it first.
-            newports: on another address, with the same key; clients must be made, and channels started, anew. One behind
-                a bridge stays where it is, and so do its clients: the address that they know is not the kernel's own.
+            newports: on another address, with the same key; clients must be made, and channels started, anew. A kernel
+                behind a bridge stays where it is: the address that clients know is not its own.
             overrides: what to start with instead of what was used last time, and from now on: `kernel_name`, `argv`,
                 `arguments`, `cwd`, `env`, `launcher`, `timeout`, as for `start`.
 
