@@ -30,6 +30,17 @@ _OUTPUT_FAILED: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errn
 
 GROUP: Final = "kernelwire.commands"
 
+_FIRST_STEPS: Final = """\
+first steps:
+  FILE=$(kernelwire start)                     a kernel that goes on by itself
+  kernelwire exec --connect $FILE "6 * 7"      code in it
+  kernelwire stop $FILE                        its end
+  kernelwire run report.ipynb                  a notebook, or a program, in a kernel of its own
+
+exit codes: 0 done, 1 the code raised, 2 something cannot be used, 3 the kernel cannot be reached, died or took too
+long, 130 interrupted. 'kernelwire COMMAND --help' says more of each command.
+"""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a subcommand and return its exit code. A user's mistake is one line on standard error, no traceback."""
@@ -67,7 +78,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _dispatch(arguments: Sequence[str]) -> int:
     commands = {entry.name: entry for entry in metadata.entry_points(group=GROUP)}
-    parser = argparse.ArgumentParser(prog="kernelwire", description="Jupyter kernels over any wire.")
+    parser = argparse.ArgumentParser(
+        prog="kernelwire",
+        description="Jupyter kernels over any wire.",
+        epilog=_FIRST_STEPS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--version", action="version", version=f"kernelwire {metadata.version('kernelwire')}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     asked_for = next((argument for argument in arguments if not argument.startswith("-")), None)

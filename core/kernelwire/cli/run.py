@@ -5,6 +5,10 @@ a program, whose output is shown as it comes. The kernel is started for the run 
 is one that runs already. Without either, a notebook names its kernel itself, and FILE.py is for python3.
 
 Ctrl-C interrupts the cell that runs, and ends the run; a second one ends the kernel too. Exit code 1 if code raised.
+
+    kernelwire run analysis.py
+    kernelwire run --timeout 600 report.ipynb -o done.ipynb
+    kernelwire run --connect kernel-1234.json report.ipynb
 """
 
 import argparse
@@ -28,7 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     add_kernel_arguments(parser)
     parser.add_argument("--timeout", type=seconds, metavar="S", help="seconds that each cell may take (no limit)")
-    parser.add_argument("-o", "--output", metavar="OUT", help="write the notebook there, not in place")
+    parser.add_argument(
+        "-o", "--output", metavar="OUT", help="write the notebook there, - for standard output (in place)"
+    )
     parser.add_argument("--allow-errors", action="store_true", help="go on with a notebook after a cell that raised")
     add_output_arguments(parser, json_help="print one JSON object at the end")
     parser.add_argument("file", metavar="FILE", help="the program or the notebook")
