@@ -20,7 +20,7 @@ from kernelwire.channels import ALL_CHANNELS, Channel
 from kernelwire.client import TIME_TO_DEAD, KernelClient
 from kernelwire.connection import ConnectionInfo
 from kernelwire.errors import KernelwireError
-from kernelwire.execution import ExecuteResult
+from kernelwire.execution import ExecuteResult, check_execution
 from kernelwire.loop_driver import LoopDriver
 from kernelwire.messages import Message
 from kernelwire.session import Session
@@ -227,7 +227,7 @@ class BlockingKernelClient:
             keep: keep the messages that were iterated over for the result. False for output without end: the result
                 then has only what was not iterated over.
         """
-        async_client.check_execution(code, user_expressions)  # where the mistake is, not where the result is wanted
+        check_execution(code, user_expressions)  # where the mistake is, not where the result is wanted
         make = functools.partial(
             self._client.execute,
             code,

@@ -11,8 +11,8 @@ from kernelwire.channels import ALL_CHANNELS, Channel
 from kernelwire.comms import Comm, OnOpen
 from kernelwire.connection import ConnectionInfo
 from kernelwire.ends import ClientEnd, not_opened
-from kernelwire.errors import InvalidMessage, KernelDied, KernelRestarted, KernelwireError, NotSupported, RequestTimeout
-from kernelwire.execution import ExecuteResult, Execution, InputHook
+from kernelwire.errors import KernelDied, KernelRestarted, KernelwireError, NotSupported, RequestTimeout
+from kernelwire.execution import ExecuteResult, Execution, InputHook, check_execution, checked_code
 from kernelwire.heartbeat import HeartbeatMonitor
 from kernelwire.interactive import OutputHook
 from kernelwire.messages import Message
@@ -174,19 +174,19 @@ class KernelClient:
 
     async def complete(self, code: str, cursor_pos: int | None = None, timeout: float | None = None) -> Message:
         """Completions of `code` at `cursor_pos`, in characters; at the end if not given."""
-        content = {"code": _code(code), "cursor_pos": len(code) if cursor_pos is None else cursor_pos}
+        content = {"code": checked_code(code), "cursor_pos": len(code) if cursor_pos is None else cursor_pos}
         return await self.request("complete_request", content, timeout=timeout)
 
     async def inspect(
         self, code: str, cursor_pos: int | None = None, *, detail_level: int = 0, timeout: float | None = None
     ) -> Message:
         """What the kernel knows of the name at `cursor_pos`; with `detail_level` 1 its source too, if there is one."""
-        content = {"code": _code(code), "cursor_pos": len(code) if cursor_pos is None else cursor_pos}
+        content = {"code": checked_code(code), "cursor_pos": len(code) if cursor_pos is None else cursor_pos}
         return await self.request("inspect_request", content | {"detail_level": detail_level}, timeout=timeout)
 
     async def is_complete(self, code: str, timeout: float | None = None) -> Message:
         """Whether `code` can be run as it is: status ``complete``, ``incomplete``, ``invalid`` or ``unknown``."""
-        return await self.request("is_complete_request", {"code": _code(code)}, timeout=timeout)
+        return await self.request("is_complete_request", {"code": checked_code(code)}, timeout=timeout)
 
     async def history(
         self,
@@ -377,25 +377,3 @@ async def connect(
     end, session = await open_end(connection, channels)
     async with KernelClient(end, session, input_hook=input_hook, time_to_dead=time_to_dead) as client:
         yield client
-
-
-def _code(code: object) -> str:
-    if not isinstance(code, str):
-        raise InvalidMessage(f"code: {type(code).__name__} where text is needed")
-    return code
-
-
-def check_execution(code: object, user_expressions: object) -> None:
-    """Look at what somebody wants to execute, before anything is made of it.
-
-    Raises:
-        InvalidMessage: it is of the wrong kind; the text names the argument.
-    """
-    _code(code)
-    if user_expressions is None:
-        return
-    if not isinstance(user_expressions, Mapping):
-        raise InvalidMessage("user_expressions: a mapping from names to expressions is needed")
-    for name, expression in user_expressions.items():
-        if not isinstance(name, str) or not isinstance(expression, str):
-            raise InvalidMessage("user_expressions: names and expressions are text")

@@ -3,12 +3,12 @@
 import asyncio
 import logging
 import warnings
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, Protocol
 
-from kernelwire.errors import EndOfChannel, GapNotice, Incomplete, KernelwireError
+from kernelwire.errors import EndOfChannel, GapNotice, Incomplete, InvalidMessage, KernelwireError
 from kernelwire.inbox import GAP_LIMIT, Inbox
 from kernelwire.messages import Message
 from kernelwire.outputs import Output, fold_all
@@ -258,3 +258,30 @@ def warn_unused(execution: object) -> None:
     """Say that code never ran. While :mod:`tracemalloc` traces, Python adds where it was to run."""
     text = "code was not sent to the kernel: iterate over its execution, or wait for its result"
     warnings.warn(text, RuntimeWarning, stacklevel=2, source=execution)
+
+
+def checked_code(code: object) -> str:
+    """Code, if it is any.
+
+    Raises:
+        InvalidMessage: it is no text.
+    """
+    if not isinstance(code, str):
+        raise InvalidMessage(f"code: {type(code).__name__} where text is needed")
+    return code
+
+
+def check_execution(code: object, user_expressions: object) -> None:
+    """Look at what somebody wants to execute, before anything is made of it.
+
+    Raises:
+        InvalidMessage: it is of the wrong kind; the text names the argument.
+    """
+    checked_code(code)
+    if user_expressions is None:
+        return
+    if not isinstance(user_expressions, Mapping):
+        raise InvalidMessage("user_expressions: a mapping from names to expressions is needed")
+    for name, expression in user_expressions.items():
+        if not isinstance(name, str) or not isinstance(expression, str):
+            raise InvalidMessage("user_expressions: names and expressions are text")

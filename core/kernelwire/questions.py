@@ -5,11 +5,12 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
+from kernelwire.channels import Channel
 from kernelwire.errors import GapNotice, InvalidMessage, KernelwireError, MessageTooLarge
 from kernelwire.execution import END_OF_INPUT, Execution
 from kernelwire.message_channel import MessageChannel
 from kernelwire.messages import Message
-from kernelwire.requests import Request
+from kernelwire.requests import FlushRequest, PlainRequest, Request
 from kernelwire.session import Session
 
 _log = logging.getLogger(__name__)
@@ -40,8 +41,8 @@ class Questions:
         session: makes the answers.
         find: the request that a message belongs to.
         spawn: begins a task.
-        flush: returns when everything is here that the kernel has published before it was called. Raises
-            TimeoutError or a KernelwireError if that is not known after the given seconds.
+        ask: sends a request and waits for its reply, for so many seconds; None if nothing is heard of what the kernel
+            publishes.
     """
 
     def __init__(
@@ -50,13 +51,13 @@ class Questions:
         session: Session,
         find: Callable[[Message], Request | None],
         spawn: Spawn,
-        flush: Callable[[float], Awaitable[object]],
+        ask: Callable[[PlainRequest, float], Awaitable[object]] | None,
     ) -> None:
         self._channel = channel
         self._session = session
         self._find = find
         self._spawn = spawn
-        self._flush: Callable[[float], Awaitable[object]] | None = flush
+        self._ask = ask
         self._answering: dict[str, asyncio.Task[None]] = {}
 
     async def read(self) -> None:
@@ -77,11 +78,13 @@ class Questions:
             answering.cancel()
 
     async def _output_first(self, execution: Execution) -> None:
-        if self._flush is not None:
+        if self._ask is not None:
             try:
-                await self._flush(OUTPUT_TIME)
+                # What is published comes in order. On control, since on shell the kernel is at work.
+                flush = FlushRequest(self._session.message("kernel_info_request"), Channel.CONTROL)
+                await self._ask(flush, OUTPUT_TIME)
             except (TimeoutError, KernelwireError):
-                self._flush = None
+                self._ask = None
         await execution.caught_up(OUTPUT_TIME)
 
     async def _answer(self, execution: Execution, question: Message) -> None:

@@ -30,7 +30,7 @@ from kernelwire.message_channel import MessageChannel, MessageReceiver, OnError,
 from kernelwire.messages import Message, WireMessage
 from kernelwire.pending import Pending
 from kernelwire.questions import Questions
-from kernelwire.requests import FlushRequest, PlainRequest, Probe, Request
+from kernelwire.requests import PlainRequest, Probe, Request
 from kernelwire.session import Session
 
 if TYPE_CHECKING:
@@ -107,7 +107,8 @@ class Router:
             self._route(MessageReceiver(self._end.iopub, self._session), self._on_output, self._on_output_error)
         if Channel.STDIN in self._end.channels:
             stdin = MessageChannel(self._end.stdin, self._session)
-            self._questions = Questions(stdin, self._session, self._hear, self._spawn, self._flush)
+            ask = self.ask if Channel.IOPUB in self._end.channels else None
+            self._questions = Questions(stdin, self._session, self._hear, self._spawn, ask)
             self._routes.append(self._spawn(self._questions.read))
         if self.monitor is not None:
             await self.monitor.__aenter__()
@@ -250,11 +251,6 @@ class Router:
             await channel.send(execution.message)
         except LocalError as error:  # the request's own fault, or the client closes; no other request is concerned
             self._end_request(execution, error)
-
-    async def _flush(self, timeout: float) -> None:
-        """Until what was published so far is here; on control, since the kernel may be at work on shell."""
-        if Channel.IOPUB in self._end.channels:
-            await self.ask(FlushRequest(self._session.message("kernel_info_request"), Channel.CONTROL), timeout)
 
     async def _send_comm(self, msg_type: str, content: Mapping[str, Any], buffers: "Sequence[Buffer]") -> None:
         self._check_connected()

@@ -101,7 +101,7 @@ async def test_a_new_question_takes_the_place_of_an_old_one() -> None:
         session,
         lambda question: execution if question.is_child_of(execution.message) else None,
         lambda work, *arguments: asyncio.ensure_future(work(*arguments)),
-        flushed,
+        None,
     )
     reading = [asyncio.create_task(questions.read()), asyncio.ensure_future(anext(aiter(execution)))]
     try:
@@ -115,10 +115,6 @@ async def test_a_new_question_takes_the_place_of_an_old_one() -> None:
         for each in reading:
             each.cancel()
         await asyncio.gather(*reading, return_exceptions=True)
-
-
-async def flushed(_seconds: float) -> None:
-    """At once."""
 
 
 async def overtaken(client: KernelClient, kernel: RawKernel, *, answers: bool) -> list[str]:
