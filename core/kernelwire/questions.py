@@ -41,8 +41,7 @@ class Questions:
         session: makes the answers.
         find: the request that a message belongs to.
         spawn: begins a task.
-        ask: sends a request and waits for its reply, for so many seconds; None if nothing is heard of what the kernel
-            publishes.
+        ask: sends a request and waits for its reply, for so many seconds.
     """
 
     def __init__(
@@ -51,13 +50,13 @@ class Questions:
         session: Session,
         find: Callable[[Message], Request | None],
         spawn: Spawn,
-        ask: Callable[[PlainRequest, float], Awaitable[object]] | None,
+        ask: Callable[[PlainRequest, float], Awaitable[object]],
     ) -> None:
         self._channel = channel
         self._session = session
         self._find = find
         self._spawn = spawn
-        self._ask = ask
+        self._ask: Callable[[PlainRequest, float], Awaitable[object]] | None = ask
         self._answering: dict[str, asyncio.Task[None]] = {}
 
     async def read(self) -> None:

@@ -107,8 +107,7 @@ class Router:
             self._route(MessageReceiver(self._end.iopub, self._session), self._on_output, self._on_output_error)
         if Channel.STDIN in self._end.channels:
             stdin = MessageChannel(self._end.stdin, self._session)
-            ask = self.ask if Channel.IOPUB in self._end.channels else None
-            self._questions = Questions(stdin, self._session, self._hear, self._spawn, ask)
+            self._questions = Questions(stdin, self._session, self._hear, self._spawn, self.ask)
             self._routes.append(self._spawn(self._questions.read))
         if self.monitor is not None:
             await self.monitor.__aenter__()

@@ -13,6 +13,7 @@ from kernelwire.execution import END_OF_INPUT, Execution, InputRequest
 from kernelwire.message_channel import MessageChannel
 from kernelwire.messages import Message
 from kernelwire.questions import Questions
+from kernelwire.requests import PlainRequest
 from kernelwire.session import Session
 from kernelwire.testing import Run, ScriptedKernel
 from kernelwire_inprocess import InProcessBackend
@@ -101,7 +102,7 @@ async def test_a_new_question_takes_the_place_of_an_old_one() -> None:
         session,
         lambda question: execution if question.is_child_of(execution.message) else None,
         lambda work, *arguments: asyncio.ensure_future(work(*arguments)),
-        None,
+        flushed,
     )
     reading = [asyncio.create_task(questions.read()), asyncio.ensure_future(anext(aiter(execution)))]
     try:
@@ -115,6 +116,10 @@ async def test_a_new_question_takes_the_place_of_an_old_one() -> None:
         for each in reading:
             each.cancel()
         await asyncio.gather(*reading, return_exceptions=True)
+
+
+async def flushed(_request: PlainRequest, _seconds: float) -> None:
+    """At once."""
 
 
 async def overtaken(client: KernelClient, kernel: RawKernel, *, answers: bool) -> list[str]:
