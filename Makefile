@@ -26,6 +26,7 @@ bench: $(READY)
 	$(BIN)/python tests/benchmarks/raw_channels.py
 	$(BIN)/python tests/benchmarks/clients.py
 	$(BIN)/python tests/benchmarks/inprocess.py
+	$(BIN)/python tests/benchmarks/bridge.py
 	$(BIN)/python tests/benchmarks/relay.py
 
 soak: $(READY)

@@ -22,7 +22,7 @@ from kernelwire.testing import (
     TransportConformance,
     run,
 )
-from kernelwire.testing.behaviours import delivery
+from kernelwire.testing.behaviours import delivery, payload
 
 Make = Callable[[], Harness]
 """Makes a harness once the pipes are as good as installed."""
@@ -112,7 +112,8 @@ CASES = [
 
 @pytest.mark.parametrize(("make", "behaviour"), CASES)
 def test_behaviour(make: Make, behaviour: Behaviour, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(delivery, "MANY", 1000)  # the transports themselves are tried with as many as there are
+    monkeypatch.setattr(delivery, "MANY", 1000)  # the transports themselves are tried with as much as there is
+    monkeypatch.setattr(payload, "LARGE", 10_000_000)
     harness = make()
     outcome = run(harness, behaviour)
     if outcome.status is Status.NOT_APPLICABLE:

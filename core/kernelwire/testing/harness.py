@@ -95,6 +95,7 @@ class Pair:
         middle: power over what is on the way. A transport that claims `resume` or `encrypted` is tested by its means.
         serve_again: opens the kernel's end once more, at the same address.
         open_another: opens a pair of another kernel on the same transport.
+        connect_at: opens a client's end at an address that may be unusable.
 
     Attributes:
         kernel: the kernel's side.
@@ -112,10 +113,12 @@ class Pair:
         middle: "Middle | None" = None,
         serve_again: Callable[[], Awaitable[KernelEnd]] | None = None,
         open_another: "Callable[[], AbstractAsyncContextManager[Pair]] | None" = None,
+        connect_at: Callable[[ConnectionInfo, bytes], Awaitable[ClientEnd]] | None = None,
     ) -> None:
         self._middle = middle
         self._serve_again = serve_again
         self._open_another = open_another
+        self._connect_at = connect_at
         self.kernel = Kernel(kernel, Session.of(kernel_info))
         self.kernel_info = kernel_info
         self.client_info = client_info
@@ -150,6 +153,17 @@ class Pair:
             await end.iopub.ready()
             await end.stdin.ready()
         return Client(end, Session.of(info))
+
+    async def connect_at(self, info: ConnectionInfo) -> ClientEnd:
+        """A client's end at another address, for the caller to close.
+
+        Raises:
+            NotSupported: the harness cannot.
+            whatever the transport does.
+        """
+        if self._connect_at is None:
+            raise NotSupported("this harness cannot connect elsewhere: give its pairs `connect_at`")
+        return await self._connect_at(info, f"client-{next(self._numbers)}-{os.getpid()}".encode())
 
     async def restart_kernel(self) -> None:
         """Close the kernel's end, and open it again at the same address, as a new process would.
@@ -238,8 +252,11 @@ class BackendHarness(Harness):
         client_info = self._backend.for_clients(info)
         middle, backend = _through_trouble(self._backend)
 
+        async def connect_at(info: ConnectionInfo, identity: bytes) -> ClientEnd:
+            return await backend.connect(info, identity=identity)
+
         async def open_client(identity: bytes) -> ClientEnd:
-            return await backend.connect(client_info, identity=identity)
+            return await connect_at(client_info, identity)
 
         async def serve() -> KernelEnd:
             return await backend.serve(info)
@@ -254,6 +271,7 @@ class BackendHarness(Harness):
                 middle=middle,
                 serve_again=serve,
                 open_another=self.open,
+                connect_at=connect_at,
             )
             try:
                 yield pair
@@ -290,8 +308,11 @@ class BridgeHarness(Harness):
                 last = registry.load(transport)
                 client_info = last.for_clients(near)
 
+            async def connect_at(info: ConnectionInfo, identity: bytes) -> ClientEnd:
+                return await last.connect(info, identity=identity)
+
             async def open_client(identity: bytes) -> ClientEnd:
-                return await last.connect(client_info, identity=identity)
+                return await connect_at(client_info, identity)
 
             chain = Pair(
                 pair.kernel.end,
@@ -299,6 +320,7 @@ class BridgeHarness(Harness):
                 kernel_info=pair.kernel_info,
                 client_info=client_info,
                 capabilities=self.capabilities,
+                connect_at=connect_at,
             )
             try:
                 yield chain
@@ -325,6 +347,7 @@ def _through_trouble(backend: Backend) -> "tuple[Middle | None, Backend]":
 def _of_chain(links: Sequence[Capabilities]) -> Capabilities:
     """What a chain can claim: no more than its weakest link. Nothing is encrypted from end to end: bridges read it."""
     return Capabilities(
+        serve=False,  # only its first link's end could be opened again, which is not this chain's
         signed=all(link.signed for link in links),
         multi_client=all(link.multi_client for link in links),
         lossless_iopub=all(link.lossless_iopub for link in links),

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from kernelwire.backend import Capabilities
 from kernelwire.errors import WrongLoop
+from kernelwire.testing.alarm import alarm
 from kernelwire.testing.harness import Harness, Pair
 from kernelwire.testing.leaks import Resources
 
@@ -31,6 +32,9 @@ _INSISTENCE: Final = 5
 
 _GRACE: Final = 0.2
 """Seconds for each of these."""
+
+_BLOCKED: Final = 5.0
+"""Seconds beyond the watchdog's after which the loop itself must be blocked, since the watchdog has had no turn."""
 
 _abandoned: Final[list[object]] = []
 """What did not even end when it was cancelled. Kept, because Python complains of tasks that go before they end."""
@@ -152,7 +156,7 @@ class Outcome:
 
 
 def summary(outcomes: Iterable[Outcome]) -> str:
-    """How many behaviours of each level have passed, of those that apply: ``core 34/34 · reliable 6/6``.
+    """How many behaviours of each level have passed, of those that apply: ``core 39/39 · reliable 6/6``.
 
     A level of which nothing applies counts them all: ``remote 0/12 not claimed``.
     """
@@ -186,7 +190,8 @@ def run(harness: Harness, behaviour: Behaviour, *, seed: int | None = None, watc
         harness: makes the pair.
         behaviour: what to try.
         seed: of its random choices; a new one if not given.
-        watchdog: seconds that it may take. What blocks the loop itself is beyond it.
+        watchdog: seconds that it may take. Whoever blocks the loop itself is interrupted and named a little later, in
+            a main thread on a system that has alarms; elsewhere that is beyond it.
 
     Raises:
         WrongLoop: called from a running event loop.
@@ -199,13 +204,16 @@ def run(harness: Harness, behaviour: Behaviour, *, seed: int | None = None, watc
     attempt = _attempt(harness, behaviour, random.Random(seed))  # noqa: S311 - to be replayed
     started = time.perf_counter()
     error: BaseException | None = None
-    try:
-        loop.run_until_complete(_watched(attempt, watchdog))
-    # A transport may let somebody else's cancellation out, too.
-    except (Exception, asyncio.CancelledError) as failure:  # noqa: BLE001 - reported
-        error = failure
-    finally:
-        _end(loop)
+    with alarm(watchdog + _BLOCKED) as blocked:
+        try:
+            loop.run_until_complete(_watched(attempt, watchdog))
+        # A transport may let somebody else's cancellation out, too.
+        except (Exception, asyncio.CancelledError) as failure:  # noqa: BLE001 - reported
+            error = failure
+        finally:
+            _end(loop)
+    if blocked:
+        error = Hanging(f"the event loop was blocked, for more than {watchdog:g} s, in {blocked[0]}")
     status = Status.PASS if error is None else Status.FAIL
     return Outcome(behaviour, status, time.perf_counter() - started, seed, error)
 

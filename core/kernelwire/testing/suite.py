@@ -60,7 +60,7 @@ class Report:
 
     @property
     def headline(self) -> str:
-        """As ``core 34/34 · reliable 0/6 not claimed · remote 0/12 not claimed``."""
+        """As ``core 39/39 · reliable 0/6 not claimed · remote 0/12 not claimed``."""
         return summary(self.worst())
 
     def worst(self) -> list[Outcome]:

@@ -25,10 +25,12 @@ def test_it_is_installed() -> None:
         ({"mode": "listen"}, "mode"),
         ({"inner": {}}, "recording"),
         ({"recording": 3, "inner": {}}, "recording"),
+        ({"recording": "\0", "inner": {}}, "recording"),
         ({"recording": "r"}, "inner"),
         ({"recording": "r", "inner": "tcp"}, "inner"),
         ({"recording": "r", "inner": {"transport": "recorder"}}, "inner"),
-        ({"recording": "r", "inner": {"transport": "tcp", "shell_port": "x"}}, "shell_port"),
+        ({"recording": "r", "inner": {"transport": "tcp", "shell_port": "x"}}, "'inner'.*'shell_port'"),
+        ({"recording": "r", "inner": {"transport": "tcp"}}, "'inner'.*'shell_port'"),
     ],
 )
 async def test_a_field_that_cannot_be_used(

@@ -177,6 +177,7 @@ def test_names_and_claims() -> None:
     assert chain.capabilities.beat == "kernel"
     assert chain.capabilities.signed
     assert not chain.capabilities.encrypted
+    assert not chain.capabilities.serve
     assert not chain.capabilities.resume
     with pytest.raises(UnknownTransport):
         BackendHarness("pigeon")

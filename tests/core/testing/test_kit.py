@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from random import Random
 
 import pytest
@@ -150,6 +151,28 @@ def test_what_takes_its_time_is_not_hanging(harness: BackendHarness) -> None:
         await asyncio.sleep(0.05)
 
     assert run(harness, behaviour(check)).status is Status.PASS
+
+
+def test_what_blocks_the_loop_is_interrupted_and_named(
+    harness: BackendHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def check(_pair: Pair, _chance: Random) -> None:
+        time.sleep(1000)
+
+    async def again(_pair: Pair, _chance: Random) -> None:
+        for _ in range(2):
+            try:
+                time.sleep(1000)
+            except Exception:  # noqa: BLE001 - as a careless retry would do
+                continue
+
+    monkeypatch.setattr(kit, "_BLOCKED", 0.2)
+    for each in (check, again):
+        outcome = run(harness, behaviour(each), watchdog=0.3)
+        assert isinstance(outcome.error, Hanging)
+        assert f"{each.__name__} (" in str(outcome.error)
+        assert "test_kit.py, line" in str(outcome.error)
+    assert run(harness, behaviour(passes)).status is Status.PASS
 
 
 # Leaks

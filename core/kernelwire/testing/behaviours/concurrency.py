@@ -3,7 +3,7 @@
 import asyncio
 from random import Random
 
-from kernelwire.errors import ChannelBusy
+from kernelwire.errors import ChannelBusy, GapNotice
 from kernelwire.messages import WireMessage
 from kernelwire.testing.harness import Client, Pair
 from kernelwire.testing.kit import Group, behaviour
@@ -109,6 +109,40 @@ async def _settle(pair: Pair, client: Client) -> None:
         mark = client.message(mark=1)
         await ours.send(mark)
         assert await theirs.receive() == mark
+
+
+@behaviour(36, Group.CONCURRENCY, "gap_notice")
+async def who_falls_behind_is_told_what_is_missing(pair: Pair, _: Random) -> None:
+    """96 MiB are published before a client reads: it gets all of it, in order, or notices in place of what is gone."""
+    client = await pair.connect()
+    load, last = bytes(1 << 20), 95
+    published = 0
+
+    async def publish_all() -> None:
+        nonlocal published
+        for number in range(last + 1):
+            message = pair.kernel.session.message("display_data", {"number": number}, buffers=[load])
+            await pair.kernel.iopub.send(message, b"display_data")
+            published += 1
+
+    async with asyncio.TaskGroup() as tasks:
+        publishing = tasks.create_task(publish_all())
+        before = -1
+        while published > before and not publishing.done():  # until the wire has taken all of it, or makes it wait
+            before = published
+            await asyncio.sleep(0.05)
+        due, exact = 0, True
+        while due <= last:
+            try:
+                message = await client.iopub.receive()
+            except GapNotice as notice:
+                exact = exact and notice.count is not None
+                due += notice.count or 0
+                continue
+            if message.msg_type == "display_data":
+                number = message.content["number"]
+                assert number == due if exact else number >= due, f"message {number} where {due} is due"
+                due, exact = number + 1, True
 
 
 @behaviour(37, Group.CONCURRENCY, "multi_client")

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from random import Random
 
-from kernelwire.errors import NoBeat
+from kernelwire.errors import NoBeat, WireError
 from kernelwire.testing.harness import Pair
 from kernelwire.testing.kit import Group, behaviour
 
@@ -17,6 +17,10 @@ async def _until(beat: Callable[[float], Awaitable[float]], answered: bool) -> N
         except NoBeat:
             if not answered:
                 return
+        except WireError:  # a wire may know more
+            if answered:
+                raise
+            return
         else:
             assert seconds >= 0
             if answered:
@@ -36,3 +40,14 @@ async def it_beats_while_the_kernel_lets_it(pair: Pair, _: Random) -> None:
         await _until(beat, answered=False)
         pair.kernel.end.beating = True
         await _until(beat, answered=True)
+
+
+@behaviour(39, Group.HEARTBEAT, "beat")
+async def it_beats_for_nobody_who_is_gone(pair: Pair, _: Random) -> None:
+    """Once the kernel's end is closed, no beat is answered; the client's end can be closed as ever."""
+    client = await pair.connect()
+    await _until(client.end.heartbeat.beat, answered=True)
+    await pair.kernel.end.aclose()
+    if pair.capabilities.beat == "kernel":
+        await _until(client.end.heartbeat.beat, answered=False)
+    await client.end.aclose()

@@ -6,7 +6,16 @@ import threading
 from collections.abc import Awaitable, Callable
 from random import Random
 
-from kernelwire.errors import ChannelClosed, EndOfChannel, WireError, WrongLoop
+from kernelwire.connection import ConnectionInfo
+from kernelwire.errors import (
+    ChannelClosed,
+    EndOfChannel,
+    InvalidField,
+    KernelwireError,
+    NotServed,
+    WireError,
+    WrongLoop,
+)
 from kernelwire.testing.harness import Pair
 from kernelwire.testing.kit import Group, behaviour
 
@@ -109,6 +118,71 @@ async def the_kernel_learns_who_comes_and_goes(pair: Pair, _: Random) -> None:
             event = await events.receive()
             assert (event.peer, event.joined) == (wire.peer, joined), "another client, or not what it did"
             await client.end.aclose()
+
+
+@behaviour(29, Group.LIFECYCLE, "serve")
+async def nobody_there_is_said_or_waited_for(pair: Pair, _: Random) -> None:
+    """To connect where no kernel is served raises an error of kernelwire's, or opens an end that is never ready."""
+    await pair.kernel.end.aclose()
+    try:
+        client = await pair.connect(ready=False)
+    except KernelwireError as error:
+        _assert_keeps_secrets(error, pair.client_info)
+        return
+    ready = asyncio.create_task(client.end.iopub.ready())
+    await asyncio.wait([ready], timeout=0.2)
+    if ready.done():
+        outcome = ready.exception()
+        assert isinstance(outcome, KernelwireError), f"ready, and nobody is there: {outcome!r}"
+        _assert_keeps_secrets(outcome, pair.client_info)
+    await client.end.aclose()
+    await asyncio.gather(ready, return_exceptions=True)
+
+
+@behaviour(29, Group.LIFECYCLE)
+async def a_field_that_cannot_be_used_is_named(pair: Pair, _: Random) -> None:
+    """Each field of the address, left out or of another type: connecting raises what names it, and shows no secret."""
+    info = pair.client_info
+    address = [name for name in info.to_dict() if name not in ("transport", "key", "signature_scheme")]
+    for name in address:
+        for value in (None, {"not": "usable"}, "\0"):
+            try:
+                changed = info.replace(**{name: value})
+            except InvalidField:  # by kernelwire itself, which knows this field
+                continue
+            try:
+                async with asyncio.timeout(5):
+                    end = await pair.connect_at(changed)
+            except KernelwireError as error:
+                _assert_names(error, name)
+                _assert_keeps_secrets(error, info)
+            else:
+                await end.aclose()
+
+
+def _assert_names(error: BaseException, field: str) -> None:
+    if not isinstance(error, NotServed | WireError):  # then it can be used, and leads to nobody
+        assert field in str(error), f"the error does not name the field {field}: {error}"
+
+
+def _assert_keeps_secrets(error: BaseException, info: ConnectionInfo) -> None:
+    secrets = [value for name, value in info.extra.items() if "secret" in name or "private" in name or "token" in name]
+    for secret in (info.key.decode("utf-8", "replace"), *secrets):
+        assert not secret or str(secret) not in str(error), "the error shows a secret"
+
+
+@behaviour(31, Group.LIFECYCLE, "serve")
+async def an_address_can_be_served_again(pair: Pair, _: Random) -> None:
+    """A kernel's end is closed and opened again at the same address, three times: new clients are answered."""
+    for number in range(3):
+        client = await pair.connect()
+        await client.shell.send(client.message(number=number))
+        request, wire = await pair.kernel.shell.receive_from()
+        assert request.content == {"number": number}
+        await pair.kernel.shell.send(pair.kernel.session.message("reply", parent=request), wire.peer)
+        assert (await client.shell.receive()).is_child_of(request)
+        await client.end.aclose()
+        await pair.restart_kernel()
 
 
 @behaviour(30, Group.LIFECYCLE)

@@ -1,6 +1,7 @@
 """Frames arrive as they left, bit by bit."""
 
 import array
+import asyncio
 import hashlib
 import math
 import mmap
@@ -14,6 +15,12 @@ from kernelwire.testing.harness import Client, Pair
 from kernelwire.testing.kit import Group, behaviour
 
 DELIMITER = b"<IDS|MSG>"
+
+LARGE = 100_000_000
+"""Bytes of a buffer that a notebook may well have, or the transport's bound if that is less."""
+
+ROOM = 10_000
+"""Bytes of such a message that its other parts need."""
 
 
 async def _echo(pair: Pair, client: Client, buffers: Sequence[Any]) -> list[bytes]:
@@ -53,6 +60,24 @@ async def sizes_around_the_usual_limits_pass(pair: Pair, chance: Random) -> None
         assert hashlib.sha256(echoed).digest() == hashlib.sha256(buffer).digest()
     await client.shell.send(client.message(text="x" * 1_000_000))
     assert (await pair.kernel.shell.receive()).content["text"] == "x" * 1_000_000
+
+
+@behaviour(13, Group.PAYLOAD)
+async def a_large_buffer_passes(pair: Pair, chance: Random) -> None:
+    """100 MB, or as much as the transport's bound allows: to the kernel on shell, and to the client on iopub."""
+    client = await pair.connect()
+    data = chance.randbytes(1_000_000) * (max(1, min(LARGE, pair.capabilities.max_message_bytes - ROOM) // 1_000_000))
+    digest = hashlib.sha256(data).digest()
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(client.shell.send(client.session.message("request", buffers=[data])))
+        (received,) = (await pair.kernel.shell.receive()).buffers
+    assert hashlib.sha256(received).digest() == digest
+    del received
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(pair.kernel.iopub.send(pair.kernel.session.message("display_data", buffers=[data]), b"large"))
+        while (message := await client.iopub.receive()).msg_type != "display_data":
+            pass
+    assert hashlib.sha256(message.buffers[0]).digest() == digest
 
 
 @behaviour(14, Group.PAYLOAD)

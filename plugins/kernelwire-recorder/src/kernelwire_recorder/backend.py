@@ -14,7 +14,8 @@ import asyncio
 import os
 import shutil
 import tempfile
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -98,7 +99,8 @@ class RecorderBackend(Backend):
         if _mode(info) == "replay":
             raise NotSupported("a recording is replayed to its clients, and has no kernel's end")
         inner = _inner(info)
-        return await registry.load(inner.transport).serve(inner)
+        with _of_inner():
+            return await registry.load(inner.transport).serve(inner)
 
     async def connect(
         self, info: ConnectionInfo, *, identity: bytes, channels: Collection[Channel] = ALL_CHANNELS
@@ -110,7 +112,8 @@ class RecorderBackend(Backend):
         inner = _inner(info)
         recording = Recording(_recording(info))
         try:
-            end = await registry.load(inner.transport).connect(inner, identity=identity, channels=channels)
+            with _of_inner():
+                end = await registry.load(inner.transport).connect(inner, identity=identity, channels=channels)
         except BaseException:
             recording.close()
             raise
@@ -165,7 +168,7 @@ def _mode(info: ConnectionInfo) -> str:
 
 def _recording(info: ConnectionInfo) -> Path:
     path = info.extra.get("recording")
-    if not isinstance(path, str) or not path:
+    if not isinstance(path, str) or not path or "\0" in path:
         raise InvalidField("recording", "the path of a file is needed")
     return Path(path)
 
@@ -177,9 +180,18 @@ def _inner(info: ConnectionInfo) -> ConnectionInfo:
     if fields.get("transport") == "recorder":
         raise InvalidField("inner", "a recorder cannot wrap itself")
     shared: dict[str, Any] = {name: getattr(info, name) for name in _SHARED}
-    return ConnectionInfo.from_dict({name: value for name, value in fields.items() if name not in _SHARED}).replace(
-        **shared
-    )
+    its_own = {name: value for name, value in fields.items() if name not in _SHARED}
+    with _of_inner():
+        return ConnectionInfo.from_dict(its_own).replace(**shared)
+
+
+@contextmanager
+def _of_inner() -> Iterator[None]:
+    """Errors name the field `inner` too, since that is where the field is that they name."""
+    try:
+        yield
+    except InvalidField as error:
+        raise InvalidField("inner", str(error)) from error
 
 
 def _with_inner(info: ConnectionInfo, inner: ConnectionInfo) -> ConnectionInfo:

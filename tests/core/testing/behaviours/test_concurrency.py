@@ -5,7 +5,7 @@ import itertools
 
 import pytest
 
-from kernelwire.errors import ChannelBusy
+from kernelwire.errors import ChannelBusy, GapNotice
 from kernelwire.messages import WireMessage
 from kernelwire.testing import Hanging
 
@@ -125,3 +125,32 @@ def test_who_does_not_read_makes_others_lose() -> None:
         return spoilt
 
     assert_killed(Mutant(kernel=spoil_send("iopub", spoil)), "one_who_does_not_read_stops_nobody")
+
+
+def test_who_falls_behind_is_not_told() -> None:
+    def spoil(send: Send) -> Send:
+        numbers = itertools.count(1)
+
+        async def spoilt(message: WireMessage) -> None:
+            if not 30 < next(numbers) < 60:  # the queue of this one was full then
+                await send(message)
+
+        return spoilt
+
+    assert_killed(Mutant(kernel=spoil_send("iopub", spoil)), "who_falls_behind_is_told_what_is_missing")
+
+
+def test_who_falls_behind_is_told_of_too_little() -> None:
+    def spoil(receive: Receive) -> Receive:
+        numbers = itertools.count(1)
+
+        async def spoilt() -> WireMessage:
+            if next(numbers) == 30:
+                await receive()
+                await receive()
+                raise GapNotice(1, None, "the oldest were dropped")
+            return await receive()
+
+        return spoilt
+
+    assert_killed(Mutant(client=spoil_receive("iopub", spoil)), "who_falls_behind_is_told_what_is_missing")

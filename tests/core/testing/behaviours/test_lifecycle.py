@@ -4,16 +4,26 @@ import asyncio
 import dataclasses
 import os
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
 
 from kernelwire.channels import PeerEvent
-from kernelwire.errors import ChannelClosed, WrongLoop
+from kernelwire.connection import ConnectionInfo
+from kernelwire.ends import ClientEnd, KernelEnd
+from kernelwire.errors import (
+    AddressInUse,
+    ChannelClosed,
+    ConfigurationError,
+    InvalidField,
+    KernelwireError,
+    NotServed,
+    WrongLoop,
+)
 from kernelwire.messages import WireMessage
-from kernelwire.testing import BackendHarness, Hanging, LeftBehind, leaks
+from kernelwire.testing import BackendHarness, Hanging, LeftBehind, Pair, leaks
 
 from ._mutants import Mutant, Receive, Send, assert_killed, spoil_receive, spoil_send
 
@@ -180,3 +190,99 @@ def test_peer_events_are_claimed_and_not_there() -> None:
     harness = BackendHarness("tcp")
     harness.capabilities = dataclasses.replace(harness.capabilities, peer_events=True)
     assert_killed(harness, "the_kernel_learns_who_comes_and_goes")
+
+
+class Elsewhere(Mutant):
+    """Addresses of it that lead to nobody, or are none.
+
+    Arguments:
+        raises: makes what connecting raises, of the fields of an address; None for what it raises by itself.
+        again: what serving raises where somebody has served before; None for nothing.
+    """
+
+    def __init__(
+        self,
+        raises: Callable[[ConnectionInfo], Exception] | None = None,
+        again: type[Exception] | None = None,
+    ) -> None:
+        super().__init__()
+        self._raises = raises
+        self._again = again
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[Pair]:
+        async with super().open() as pair:
+            self._spoil_connecting(pair)
+            if self._again is not None:
+                pair._serve_again = self._refuse
+            yield pair
+
+    def _spoil_connecting(self, pair: Pair) -> None:
+        connect_at, raises = pair._connect_at, self._raises
+        if connect_at is None or raises is None:
+            return
+
+        async def connect(info: ConnectionInfo, identity: bytes) -> ClientEnd:
+            try:
+                return await connect_at(info, identity)
+            except KernelwireError:
+                raise raises(info) from None
+
+        async def open_client(identity: bytes) -> ClientEnd:
+            return await connect(pair.client_info, identity)
+
+        pair._connect_at, pair._open_client = connect, open_client
+
+    async def _refuse(self) -> KernelEnd:
+        assert self._again is not None
+        raise self._again("name: somebody serves there")
+
+
+@pytest.mark.parametrize(
+    ("raises", "by"),
+    [
+        (lambda _info: ConnectionRefusedError("nobody listens"), ConnectionRefusedError),
+        (lambda info: NotServed(f"nobody serves {info.to_dict()}"), AssertionError),
+    ],
+)
+def test_an_error_of_somebody_else_or_with_the_key(
+    raises: Callable[[ConnectionInfo], Exception], by: type[Exception]
+) -> None:
+    assert_killed(Elsewhere(raises), "nobody_there_is_said_or_waited_for", by)
+
+
+def test_ready_and_nobody_is_there() -> None:
+    async def at_once() -> None:
+        pass
+
+    class Ready(BackendHarness):
+        @asynccontextmanager
+        async def open(self) -> AsyncIterator[Pair]:
+            async with super().open() as pair:
+                open_client = pair._open_client
+
+                async def spoilt(identity: bytes) -> ClientEnd:
+                    end = await open_client(identity)
+                    end.iopub.ready = at_once  # type: ignore[method-assign]
+                    return end
+
+                pair._open_client = spoilt
+                yield pair
+
+    assert_killed(Ready("tcp"), "nobody_there_is_said_or_waited_for")
+
+
+@pytest.mark.parametrize(
+    ("raises", "by"),
+    [
+        (lambda _: TypeError("expected str, not dict"), TypeError),
+        (lambda _: ConfigurationError("a field is wrong"), AssertionError),
+        (lambda info: InvalidField("name", f"{info.to_dict()} cannot be used"), AssertionError),
+    ],
+)
+def test_a_field_that_cannot_be_used(raises: Callable[[ConnectionInfo], Exception], by: type[Exception]) -> None:
+    assert_killed(Elsewhere(raises), "a_field_that_cannot_be_used_is_named", by)
+
+
+def test_an_address_that_is_never_free_again() -> None:
+    assert_killed(Elsewhere(again=AddressInUse), "an_address_can_be_served_again", AddressInUse)

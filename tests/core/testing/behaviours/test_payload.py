@@ -34,6 +34,7 @@ from ._mutants import Mutant, Send, assert_killed, spoil_buffers, spoil_send
             "sizes_around_the_usual_limits_pass",
             id="spoil the last byte of a large one",
         ),
+        pytest.param(lambda buffers: [b[: 1 << 26] for b in buffers], "a_large_buffer_passes", id="truncate at 64 MiB"),
         pytest.param(lambda buffers: [b.rstrip(b"\0") for b in buffers], "every_byte_value_passes", id="strip NULs"),
         pytest.param(
             lambda buffers: [b.decode("utf-8", "replace").encode() for b in buffers],
