@@ -13,12 +13,15 @@ import zmq
 
 from kernelwire.errors import ChannelClosed
 from kernelwire.session import Session
-from kernelwire_zmq.connected import GONE, take_event
+from kernelwire_zmq.connected import CONNECTED, GONE, take_event
 from kernelwire_zmq.framing import DELIMITER
 from kernelwire_zmq.wire import Wire
 
-_WELCOME_TIME: Final = 0.005
-"""Seconds that a welcome may take before a nudge costs less than waiting on."""
+_WELCOME_TIME: Final = 0.001
+"""Seconds that a welcome may take, once connected, before a nudge costs less than waiting on."""
+
+_OVERTAKEN_TIME: Final = 0.005
+"""Seconds that what was published for an answered nudge may take, before it was published too early."""
 
 _CONTROL_TIME: Final = 1.0
 """Seconds after which a kernel that does not answer on control is asked on shell too; then twice that, and so on."""
@@ -35,7 +38,7 @@ class Readiness:
 
     Arguments:
         socket: the SUB.
-        monitor: the SUB's monitor for :data:`GONE`.
+        monitor: the SUB's monitor for :data:`CONNECTED` and :data:`GONE`.
         session: signs the nudges.
         open_nudges: makes the sockets to nudge on, most promising first. They are closed here.
 
@@ -55,6 +58,7 @@ class Readiness:
         self._socket = socket
         self._session = session
         self._open_nudges = open_nudges
+        self._connected = asyncio.Event()
         self._ready = asyncio.Event()
         self._closed = False
         self._waiters = 0
@@ -112,12 +116,17 @@ class Readiness:
         self._monitor.close(0)
 
     def _take_event(self) -> None:
-        if take_event(self._monitor.socket) & GONE:
+        event = take_event(self._monitor.socket)
+        if event & CONNECTED:
+            self._connected.set()
+        elif event & GONE:
+            self._connected.clear()
             # First what the kernel that is gone had published: it proves nothing about the next one.
             self.drain()
             self._ready.clear()
 
     async def _nudge(self) -> None:
+        await self._connected.wait()
         if await self._ready_within(_WELCOME_TIME):
             return
         nudges = [_Nudge(socket, self._session) for socket in self._open_nudges()]
@@ -131,7 +140,7 @@ class Readiness:
                 if await self._ready_or_answered(asked, patience):
                     # Answered, and still nothing published came: the request overtook the subscription. Ask again, and
                     # then elsewhere too: this kernel may publish nothing for what it is asked here.
-                    await self._ready_within(_WELCOME_TIME)
+                    await self._ready_within(_OVERTAKEN_TIME)
                     fruitless += 1
                     if fruitless >= _FRUITLESS:
                         asked = nudges[: len(asked) + 1]

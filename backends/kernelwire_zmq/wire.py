@@ -7,7 +7,6 @@ of incoming messages, so EVENTS is asked again after every send. Source: zmq_get
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import Any, Final
 
 import zmq
@@ -74,10 +73,10 @@ class Wire(LoopBound):
             self.loop.call_soon(self._pump)
 
     def drain(self) -> None:
-        """Take everything that is there now."""
-        with suppress(zmq.Again):
-            while not self.closed:
-                self._take()
+        """Take everything that is there now, even if paused."""
+        # To be told by an error that there is nothing more takes four times as long.
+        while not self.closed and self._get(_EVENTS) & _POLLIN:
+            self._take()
 
     async def send(self, parts: Sequence[Frame], peer: bytes = b"") -> None:
         """Put one multi-part message on the socket, waiting while it is full; all or nothing if cancelled.

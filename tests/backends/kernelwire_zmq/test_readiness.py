@@ -172,7 +172,9 @@ async def test_no_room_for_sockets_to_nudge_on(listening: ClientEnd, monkeypatch
     def refuse() -> Any:
         raise ConnectionLost("no room") from zmq.ZMQError(errno.EMFILE)
 
-    monkeypatch.setattr(listening.iopub._readiness, "_open_nudges", refuse)  # type: ignore[attr-defined]
+    watch = listening.iopub._readiness  # type: ignore[attr-defined]
+    monkeypatch.setattr(watch, "_open_nudges", refuse)
+    watch._connected.set()  # as if there were a kernel, and one that welcomes nobody
     for _ in range(2):
         results = await asyncio.gather(*(listening.iopub.ready() for _ in range(2)), return_exceptions=True)
         assert [type(result) for result in results] == [ConnectionLost] * 2
@@ -204,3 +206,24 @@ async def test_what_the_last_kernel_published_proves_nothing(
     wire.resume()
     await asyncio.sleep(0)
     assert not watch._ready.is_set()
+
+
+async def test_nobody_is_asked_before_there_is_a_kernel(
+    listening: ClientEnd, backend: ZmqBackend, info: ConnectionInfo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch = listening.iopub._readiness  # type: ignore[attr-defined]
+    opened: list[bool] = []
+    open_nudges = watch._open_nudges
+
+    def noted() -> Any:
+        opened.append(watch._connected.is_set())
+        return open_nudges()
+
+    monkeypatch.setattr(watch, "_open_nudges", noted)
+    ready = asyncio.create_task(listening.iopub.ready())
+    for _ in range(20):
+        await asyncio.sleep(0.001)
+    assert not opened
+    async with await backend.serve(info):
+        await ready
+    assert opened in ([], [True])  # unless its welcome came first
