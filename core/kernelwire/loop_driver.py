@@ -62,11 +62,6 @@ class Outcome(Wait, Generic[T]):
     error: BaseException | None = None
     task: asyncio.Task[None] | None = None
 
-    def cancel(self) -> None:
-        """End it. In the loop, after it was begun."""
-        assert self.task is not None
-        self.task.cancel()
-
 
 class _Selector(selectors.DefaultSelector):
     """Does not ask the system each time that the loop only looks whether there is something new, but has work to do."""
@@ -135,13 +130,19 @@ class LoopDriver:
                 outcome.error = asyncio.CancelledError()
                 self.finish(outcome)
 
+        def cancel() -> None:
+            if outcome.task is None:  # Ctrl-C came before the loop had heard of it
+                self.finish(outcome)
+            else:
+                outcome.task.cancel()
+
         try:
             self.wait(outcome, begin)
         except BaseException:
             outcome.patient = True
             with suppress(LocalError):  # which it was that it failed with, or it has ended meanwhile
                 # Not at once: it may still be in the queue itself.
-                self.wait(outcome, lambda: self.loop.call_soon(outcome.cancel))
+                self.wait(outcome, lambda: self.loop.call_soon(cancel))
             raise
         error, outcome.error = outcome.error, None
         if error is None:

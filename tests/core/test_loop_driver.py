@@ -160,6 +160,17 @@ def test_ctrl_c_ends_the_wait_of_the_main_thread(driver: LoopDriver, pool: Threa
     assert driver.run(echo, 1) == 1
 
 
+def test_ctrl_c_before_anything_is_begun(driver: LoopDriver, monkeypatch: pytest.MonkeyPatch) -> None:
+    def press() -> None:
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("kernelwire.loop_driver.check_no_loop", press)
+    with pytest.raises(KeyboardInterrupt):
+        driver.run(lambda: pytest.fail("begun"))
+    assert driver.run(echo, 1) == 1
+
+
 def test_ctrl_c_at_any_time(driver: LoopDriver) -> None:
     # From a thread of its own, so it comes anywhere, but one at a time.
     armed = threading.Semaphore(0)
@@ -170,14 +181,14 @@ def test_ctrl_c_at_any_time(driver: LoopDriver) -> None:
             armed.acquire()
             os.kill(os.getpid(), signal.SIGINT)
 
-    with ThreadPoolExecutor(1) as pool:
-        pressing = pool.submit(press)
-        for n in range(rounds):
-            with pytest.raises(KeyboardInterrupt):  # noqa: PT012 - which of the calls it comes in is anybody's guess
-                armed.release()
-                while True:
-                    driver.run(echo, 1, turns=n % 5)
-        pressing.result(PATIENCE)
+    thread = threading.Thread(target=press, daemon=True)  # which a test that failed must not wait for
+    thread.start()
+    for n in range(rounds):
+        with pytest.raises(KeyboardInterrupt):  # noqa: PT012 - which of the calls it comes in is anybody's guess
+            armed.release()
+            while True:
+                driver.run(echo, 1, turns=n % 5)
+    thread.join(PATIENCE)
     assert driver.run(echo, 5) == 5
     assert not asyncio.all_tasks(driver.loop)
 

@@ -144,6 +144,7 @@ async def test_it_uses_a_real_kernel_through_bridges(far: str, near: list[str]) 
 async def test_a_bridged_kernel_is_alive_from_the_start() -> None:
     def use(client: BlockingKernelClient) -> list[object]:
         missed: list[object] = []
+        client.hb_channel.time_to_dead = 20.0  # with a second, a machine that is busy looks like a dead kernel
         client.hb_channel.call_handlers = missed.append
         client.wait_for_ready(timeout=TIMEOUT)
         for n in range(200):
