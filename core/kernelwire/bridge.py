@@ -11,7 +11,7 @@ import secrets
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 from kernelwire import registry
 from kernelwire.channels import Channel, PeerEvents, Receiver, Sender
@@ -48,6 +48,16 @@ TIME_TO_DEAD: Final = 3.0
 _REQUESTS: Final = (Channel.SHELL, Channel.CONTROL, Channel.STDIN)
 
 
+class Witness(Protocol):
+    """Sees what requests pass, on all channels but iopub. What it raises ends the bridge."""
+
+    def passes(self, channel: Channel, request: WireMessage) -> None:
+        """A genuine request is about to be passed on to the kernel."""
+
+    def returns(self, channel: Channel, reply: WireMessage) -> None:
+        """A genuine reply has come from the kernel, and is about to be passed on."""
+
+
 class Bridge:
     """Carries until it is cancelled, or until either side ends.
 
@@ -58,6 +68,7 @@ class Bridge:
         far_session: verifies and signs on the far side.
         max_clients: see :data:`MAX_CLIENTS`.
         time_to_dead: see :data:`TIME_TO_DEAD`.
+        witness: see there.
 
     Attributes:
         opened: set when the far side's first end is open.
@@ -72,8 +83,10 @@ class Bridge:
         far_session: Session,
         max_clients: int = MAX_CLIENTS,
         time_to_dead: float = TIME_TO_DEAD,
+        witness: Witness | None = None,
     ) -> None:
         self._near = near
+        self._witness = witness
         self._open_client = open_client
         self._near_session = near_session
         self._far_session = far_session
@@ -150,6 +163,8 @@ class Bridge:
             if name is Channel.SHELL:
                 # Not before we can hear what the request makes the kernel publish.
                 await far.iopub.ready()
+            if self._witness is not None:
+                self._witness.passes(name, carried)
             while True:
                 client = self._client_of(message.peer)
                 try:
@@ -193,6 +208,8 @@ class Bridge:
             carried = self._translate(message, self._far_session, self._near_session)
             if carried is None:
                 continue
+            if self._witness is not None:
+                self._witness.returns(name, carried)
             try:
                 await near.send(WireMessage(carried.frames, peer))
             except (InvalidMessage, MessageTooLarge) as error:
@@ -248,6 +265,7 @@ async def open_bridge(
     time_to_dead: float = TIME_TO_DEAD,
     allow_unsigned: bool = False,
     on_open: Callable[[KernelEnd], object] | None = None,
+    witness: Witness | None = None,
 ) -> AsyncIterator[ConnectionInfo]:
     """Serve the kernel at `far` at `near` too, as long as the context lasts; yields `near` with its address complete.
 
@@ -264,6 +282,7 @@ async def open_bridge(
         time_to_dead: see :data:`TIME_TO_DEAD`.
         allow_unsigned: serve a kernel that has a key without one.
         on_open: called with the near side's end, to be looked at only.
+        witness: see there.
 
     Raises:
         InvalidField: the near side has no key, and the far side has.
@@ -298,6 +317,7 @@ async def open_bridge(
             near_session=Session.of(near),
             far_session=Session.of(far),
             time_to_dead=time_to_dead,
+            witness=witness,
         )
         running = asyncio.create_task(_run_and_close(carrier, end), name="kernelwire bridge")
         try:

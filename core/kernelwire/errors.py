@@ -306,8 +306,15 @@ class KernelRestarted(RequestFailed):
 class OutcomeUnknown(RequestFailed):
     """The other end of the wire was started anew while the request was under way: it may have run, or not.
 
-    It is never sent a second time.
+    It is never sent a second time. A host that takes requests can tell: :meth:`kernelwire.RemoteHost.fate`.
+
+    Attributes:
+        msg_id: the request's; empty where it has none.
     """
+
+    def __init__(self, reason: str, msg_id: str = "") -> None:
+        super().__init__(f"it may have run, or not: {reason}")
+        self.msg_id = msg_id
 
 
 class NoReply(RequestFailed):

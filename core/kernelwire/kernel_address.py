@@ -8,7 +8,7 @@ from typing import Any, Final, Self
 from uuid import uuid4
 
 from kernelwire import connection_file, registry
-from kernelwire.bridge import open_bridge
+from kernelwire.bridge import Witness, open_bridge
 from kernelwire.connection import PORT_FIELDS, ConnectionInfo, new_key
 from kernelwire.connection_file import ConnectionFile, runtime_dir
 from kernelwire.ends import KernelEnd
@@ -36,8 +36,9 @@ class KernelAddress:
     kernel_info: ConnectionInfo
     kernel_file: ConnectionFile
 
-    def __init__(self) -> None:
+    def __init__(self, witness: Witness | None = None) -> None:
         self._is_left = False
+        self._witness = witness
         self._near_end: KernelEnd | None = None
         self._asked = ConnectionInfo()  # what the kernel's own address was made from
         self._files: list[ConnectionFile] = []
@@ -53,6 +54,7 @@ class KernelAddress:
         path: str | os.PathLike[str] | None = None,
         fields: Mapping[str, Any] | None = None,
         encryption: Encryption = "disabled",
+        witness: Witness | None = None,
     ) -> Self:
         """Choose an address for a new kernel, and write its connection file.
 
@@ -64,6 +66,7 @@ class KernelAddress:
             path: of the connection file; a new one in the runtime directory if None.
             fields: further connection fields of the transport.
             encryption: whether the kernel gets keys. If required, a bridge's other side must be encrypted too.
+            witness: of the bridge, if there is one.
 
         Raises:
             InvalidField: `ip` is no address of this machine, or cannot be used on this transport, nor can a field.
@@ -74,7 +77,7 @@ class KernelAddress:
         ip = "0.0.0.0" if transport == "tcp" and ip == "*" else ip  # noqa: S104 - the caller's choice
         extra = dict(fields or {})
         asked = ConnectionInfo(transport=transport, ip=ip, key=new_key(), kernel_name=kernel_name).replace(**extra)
-        address = cls()
+        address = cls(witness)
         try:
             if transport in SPOKEN:
                 address._choose(_with_keys(asked, encryption))
@@ -98,7 +101,12 @@ class KernelAddress:
 
     @classmethod
     async def adopt(
-        cls, near: ConnectionInfo, kernel_file: str | os.PathLike[str], path: str | os.PathLike[str]
+        cls,
+        near: ConnectionInfo,
+        kernel_file: str | os.PathLike[str],
+        path: str | os.PathLike[str],
+        *,
+        witness: Witness | None = None,
     ) -> Self:
         """Take up the address of a bridged kernel that runs, and that another process has left.
 
@@ -106,12 +114,13 @@ class KernelAddress:
             near: as `near` was there, so that clients find it again.
             kernel_file: the kernel's own connection file.
             path: of the clients' connection file, which is written anew.
+            witness: of the bridge.
 
         Raises:
             ConnectionFileError: a file cannot be read or written.
             AddressInUse: the other process still serves there; or as `open`. The kernel keeps all that it needs.
         """
-        address = cls()
+        address = cls(witness)
         info = connection_file.read(kernel_file)
         address._asked = ConnectionInfo(transport=info.transport, key=info.key, kernel_name=info.kernel_name)
         address._backend = registry.load(info.transport)
@@ -211,7 +220,8 @@ class KernelAddress:
         def see(end: KernelEnd) -> None:
             self._near_end = end
 
-        self.near = await self._bridge.enter_async_context(open_bridge(self.kernel_info, near, on_open=see))
+        bridge = open_bridge(self.kernel_info, near, on_open=see, witness=self._witness)
+        self.near = await self._bridge.enter_async_context(bridge)
         self.info = registry.load(near.transport).for_clients(self.near)
 
     async def _leave_bridge(self) -> None:

@@ -281,7 +281,7 @@ class Router:
         lost = [each for each in self._requests if each.channel is channel and each.sent and not each.replied]
         for request in lost:
             self._stop_starting(request)
-            self._end_request(request, OutcomeUnknown(f"it may have run, or not: {error.reason}"))
+            self._end_request(request, OutcomeUnknown(error.reason, request.message.msg_id))
         for suspect in (each for request in lost for each in request.suspects):
             if suspect in self._requests:
                 self._settle(suspect)  # to be asked after once more

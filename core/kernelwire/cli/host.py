@@ -95,6 +95,8 @@ class _Command:
                 host.keep = bool(resumed or host.service)  # as they were, until they can be reached again
                 if saved.kernels and not (resumed or host.shared) and arguments.output is not None:
                     _remove(arguments.output)  # of a kernel that is no more
+                for kernel_id, msg_ids in host.unanswered.items():
+                    self._tell("unanswered", {"kernel_id": kernel_id, "msg_ids": msg_ids})
                 for kernel in resumed:
                     self._tell("resumed", {"kernel_id": kernel.kernel_id, "pid": kernel.pid})
                 if host.service is not None or arguments.allow is not None:
@@ -192,6 +194,12 @@ class _Command:
             print(json.dumps({"event": event, **details}), flush=True)
         elif event == "resumed":
             print(f"kernelwire host: took over the kernel of process {details['pid']}", file=sys.stderr)
+        elif event == "unanswered":
+            *more, last = details["msg_ids"]
+            ids = f"{last} and {len(more)} more" if more else last
+            print(
+                f"kernelwire host: passed on by the host before, and may have run, or run still: {ids}", file=sys.stderr
+            )
         elif event == "lease":
             print(f"kernelwire host: a kernel had no client for {details['seconds']:g} s and is ended", file=sys.stderr)
         elif event == "ended" and self._arguments.allow is not None:

@@ -16,6 +16,7 @@ from kernelwire.client import connect
 from kernelwire.connection import ConnectionInfo, new_key
 from kernelwire.errors import KernelDied, KernelExited, KernelwireError, LocalError
 from kernelwire.host.hosted_kernel import HostedKernel
+from kernelwire.host.journal import Journal
 from kernelwire.host.state import Hosted, State, StateFile
 
 _log = logging.getLogger(__name__)
@@ -61,6 +62,7 @@ class Host:
         self._fields = dict(fields)
         self._on_event = on_event or (lambda name, details: None)
         self._shared: dict[str, Hosted] = {}
+        self._journals: dict[str, Journal] = {}  # of those
         self._found: dict[str, Hosted] = {}  # left by another host, and not taken over yet
         self._service: Mapping[str, Any] | None = None
         self._bridges = AsyncExitStack()
@@ -79,6 +81,11 @@ class Host:
             await asyncio.gather(*map(self._leave if self.keep else self.end, tuple(self.kernels)))
         finally:
             await self._bridges.aclose()
+            for journal in self._journals.values():
+                if self.keep:
+                    journal.close()
+                else:
+                    journal.remove()
             if not self.keep:
                 self._shared.clear()
                 self._service = None
@@ -146,7 +153,7 @@ class Host:
             for record in tuple(self._found.values()):
                 if record.process is None:
                     far = connection_file.read(record.kernel_file)
-                    await self._bridge(far, ConnectionInfo.from_dict(record.near))
+                    await self._bridge(record.kernel_id, far, ConnectionInfo.from_dict(record.near))
                     self._shared[record.kernel_id] = self._found.pop(record.kernel_id)
                     continue
                 kernel = HostedKernel(record.kernel_id, self._write, lease=record.lease)
@@ -175,8 +182,8 @@ class Host:
             RequestTimeout, ConnectionLost: it cannot be reached.
         """
         far = connection_file.read(file)
-        near = await self._bridge(far, self.new_address(far.kernel_name))
         kernel_id = secrets.token_hex(8)
+        near = await self._bridge(kernel_id, far, self.new_address(far.kernel_name))
         self._shared[kernel_id] = Hosted(kernel_id=kernel_id, near=near.to_dict(), kernel_file=str(file))
         self._write()
         return near
@@ -185,6 +192,12 @@ class Host:
     def shared(self) -> list[ConnectionInfo]:
         """Where the kernels are served that are shared, with the host's own keys."""
         return [ConnectionInfo.from_dict(record.near) for record in self._shared.values()]
+
+    @property
+    def unanswered(self) -> dict[str, list[str]]:
+        """By kernel, the ids of the requests that former hosts had passed on, and whose replies they have not seen."""
+        journals = {each.kernel_id: each.journal for each in self.kernels.values()} | self._journals
+        return {kernel_id: ids for kernel_id, journal in journals.items() if (ids := journal.unanswered)}
 
     @property
     def service(self) -> ConnectionInfo | None:
@@ -251,8 +264,9 @@ class Host:
     async def _leave(self, kernel_id: str) -> None:
         await self.kernels[kernel_id].let_go()
 
-    async def _bridge(self, far: ConnectionInfo, near: ConnectionInfo) -> ConnectionInfo:
-        return await self._bridges.enter_async_context(open_bridge(far, near))
+    async def _bridge(self, kernel_id: str, far: ConnectionInfo, near: ConnectionInfo) -> ConnectionInfo:
+        journal = self._journals[kernel_id] = Journal.of(kernel_id)
+        return await self._bridges.enter_async_context(open_bridge(far, near, witness=journal))
 
     def _watch(self, kernel: HostedKernel) -> None:
         if (before := self._watching.get(kernel.kernel_id)) is not None:
@@ -317,6 +331,7 @@ async def reach(info: ConnectionInfo, timeout: float) -> None:
 
 def _clean(record: Hosted) -> None:
     """Remove the files of a kernel that has ended."""
+    Journal.of(record.kernel_id).remove()
     if record.process is None:
         return
     for name in (record.kernel_file, record.file):

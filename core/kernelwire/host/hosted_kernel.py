@@ -9,6 +9,7 @@ from typing import Final
 from kernelwire.connection import ConnectionInfo
 from kernelwire.connection_file import runtime_dir
 from kernelwire.errors import ConfigurationError, KernelDied, KernelExited
+from kernelwire.host.journal import Journal
 from kernelwire.host.state import Hosted
 from kernelwire.kernel_address import SPOKEN, KernelAddress
 from kernelwire.launch import Launch, Patience
@@ -32,6 +33,7 @@ class HostedKernel(KernelManager):
     Attributes:
         kernel_id: as given.
         lease: as given.
+        journal: which requests it has got.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class HostedKernel(KernelManager):
         super().__init__(patience=patience)
         self.kernel_id = kernel_id
         self.lease = lease
+        self.journal = Journal.of(kernel_id)
         self._on_change = on_change
         self._launcher = _Recorded(self._on_launch)
         self._address: KernelAddress | None = None
@@ -128,21 +131,27 @@ class HostedKernel(KernelManager):
                 await owned.abandon()
                 await owned.address.aclose()
             await self._clients.stop()
+        self.journal.close()
 
     def forget(self) -> None:
         """Once it has ended for good: nothing of it is to be kept."""
         self._record = None
+        self.journal.remove()
 
     async def _start(self, launch: Launch) -> None:
         adopted = self._adopted
         if adopted is not None:
             assert adopted.file is not None
             near = ConnectionInfo.from_dict(adopted.near)
-            address = await KernelAddress.adopt(near, adopted.kernel_file, adopted.file)
+            address = await KernelAddress.adopt(near, adopted.kernel_file, adopted.file, witness=self.journal)
         else:
             spec = launch.spec()
             address = await KernelAddress.open(
-                launch.transport, kernel_name=spec.name, path=launch.connection_file, fields=launch.fields
+                launch.transport,
+                kernel_name=spec.name,
+                path=launch.connection_file,
+                fields=launch.fields,
+                witness=self.journal,
             )
         try:
             self._address, self._launch = address, launch

@@ -26,6 +26,7 @@ from kernelwire.errors import (
     RequestFailed,
     TicketError,
 )
+from kernelwire.host.journal import Fate
 
 ANSWER: Final = 15.0
 """Seconds that a host has to answer a request that takes it no time."""
@@ -79,6 +80,14 @@ class RemoteHost(KernelHost):
             LocalError: it has none of this id.
         """
         return dict(await self._ask("kernel_status_request", kernel_id=kernel_id))
+
+    async def fate(self, kernel_id: str, msg_id: str) -> Fate:
+        """What became of a request to a kernel: for one that has ended with OutcomeUnknown, by its ``msg_id``.
+
+        Raises LocalError if there is no kernel of this id.
+        """
+        reply = await self._ask("fate_request", kernel_id=kernel_id, msg_ids=[msg_id])
+        return Fate(reply["fates"][msg_id])
 
     async def spawn(
         self,

@@ -8,6 +8,8 @@ Requests and replies are Jupyter messages on the control channel of an address o
 ``kernels_request``: ``kernels``, each as the reply to a ``kernel_status_request``.
 ``kernel_status_request`` (kernel_id): ``kernel_id``, ``kernel_name``, ``state`` (running or ended), ``reason``,
 ``exit_code``, ``pid``, ``clients``.
+``fate_request`` (kernel_id, msg_ids): ``fates``, by msg_id what became of a request to the kernel, as in
+:class:`~kernelwire.host.journal.Fate`.
 ``interrupt_request``, ``restart_request`` (now), ``shutdown_request`` (now), each with kernel_id: nothing more.
 """
 
@@ -78,6 +80,7 @@ class Service:
             "spawn_request": self._on_spawn,
             "kernels_request": self._on_kernels,
             "kernel_status_request": self._on_status,
+            "fate_request": self._on_fate,
             "interrupt_request": self._on_interrupt,
             "restart_request": self._on_restart,
             "shutdown_request": self._on_shutdown,
@@ -162,6 +165,12 @@ class Service:
 
     async def _on_status(self, content: Content) -> Content:
         return self._status(self._kernel(content))
+
+    async def _on_fate(self, content: Content) -> Content:
+        journal, msg_ids = self._kernel(content).journal, content.get("msg_ids")
+        if not isinstance(msg_ids, list) or not all(isinstance(each, str) for each in msg_ids):
+            raise LocalError("msg_ids: a list of ids of requests is needed")
+        return {"fates": {msg_id: journal.fate(msg_id) for msg_id in msg_ids}}
 
     async def _on_interrupt(self, content: Content) -> Content:
         await self._kernel(content).interrupt()

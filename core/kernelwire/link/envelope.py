@@ -17,9 +17,8 @@ import struct
 from collections.abc import Sequence
 from typing import Annotated, Final, Literal, NamedTuple
 
-import msgpack
 from msgspec import DecodeError, Meta
-from msgspec.msgpack import Decoder
+from msgspec.msgpack import Decoder, Encoder
 
 from kernelwire.channels import Channel
 from kernelwire.errors import GapNotice, InvalidMessage, LinkViolation
@@ -44,6 +43,7 @@ FRAMES_LIMIT: Final = 64 * 1024
 _Number = Annotated[int, Meta(ge=0, lt=len(CHANNELS))]
 _Size = Annotated[int, Meta(ge=0)]
 _Sizes = Annotated[tuple[_Size, ...], Meta(max_length=FRAMES_LIMIT)]
+_encode = Encoder().encode
 _MESSAGE_HEAD = Decoder(tuple[_Number, bytes, _Sizes])
 _GAP_HEAD = Decoder(tuple[Literal[9], _Number, _Size | None, _Size | None, str])
 
@@ -85,7 +85,7 @@ def pack(channel: Channel, message: WireMessage) -> Payload:
     """
     lengths = [len(frame) for frame in message.frames]
     peer = message.peer if channel is Channel.IOPUB else b""
-    head: bytes = msgpack.packb([_NUMBERS[channel], peer, lengths])
+    head = _encode((_NUMBERS[channel], peer, lengths))
     if len(lengths) > FRAMES_LIMIT or len(head) > HEAD_LIMIT:
         raise InvalidMessage(f"a message of {len(lengths)} frames, or with a topic of {len(peer)} bytes: too much here")
     return Payload((_LENGTH.pack(len(head)) + head, *message.frames), 4 + len(head) + sum(lengths))
@@ -93,7 +93,7 @@ def pack(channel: Channel, message: WireMessage) -> Payload:
 
 def pack_gap(channel: Channel, count: int | None, size: int | None, reason: str) -> Payload:
     """A gap for a lane."""
-    head: bytes = msgpack.packb([_GAP, _NUMBERS[channel], count, size, reason])
+    head = _encode((_GAP, _NUMBERS[channel], count, size, reason))
     return Payload((_LENGTH.pack(len(head)) + head,), 4 + len(head))
 
 

@@ -7,11 +7,14 @@ import signal
 import pytest
 
 from integration._kernels import real_kernel
-from kernelwire import connection_file
+from kernelwire import connection_file, registry
 from kernelwire.client import connect
 from kernelwire.errors import AddressInUse, KernelExited, LocalError, NoSuchKernelspec, RequestTimeout
 from kernelwire.host.host import reach
+from kernelwire.host.journal import Fate
 from kernelwire.host.state import StateFile
+from kernelwire.message_channel import MessageChannel
+from kernelwire.session import Session
 
 from .conftest import Machine
 
@@ -109,6 +112,28 @@ async def test_taken_over_by_the_next_host(machine: Machine) -> None:
             await host.restart(adopted.kernel_id)
             assert (await client.execute("pid")).text == str(adopted.pid) != str(pid)
     assert not state.path.exists()
+
+
+async def test_the_next_host_knows_what_became_of_requests(machine: Machine) -> None:
+    with StateFile.taken("mine") as state:
+        async with machine.host(state) as host:
+            kernel = await host.start("good")
+            session = Session.of(kernel.info)
+            answered, passed = (session.message("execute_request", {"code": code}) for code in ("pid", "wait"))
+            async with await registry.load("pipes").connect(kernel.info, identity=b"c") as end:
+                shell = MessageChannel(end.shell, session)
+                await shell.send(answered)
+                assert (await shell.receive()).parent_header["msg_id"] == answered.msg_id
+                await shell.send(passed)
+                async with asyncio.timeout(PATIENCE):
+                    while kernel.journal.fate(passed.msg_id) is Fate.NEVER:
+                        await asyncio.sleep(0.01)
+            host.keep = True
+        async with machine.host(state) as host:
+            (adopted,) = await host.resume()
+            fates = [adopted.journal.fate(msg_id) for msg_id in (answered.msg_id, passed.msg_id, "another")]
+            assert fates == [Fate.ANSWERED, Fate.PASSED, Fate.NEVER]
+            assert passed.msg_id in host.unanswered[adopted.kernel_id]
 
 
 async def test_the_end_of_a_kernel_that_was_taken_over(machine: Machine) -> None:

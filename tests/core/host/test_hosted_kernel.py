@@ -36,6 +36,7 @@ async def test_it_is_known_as_soon_as_it_runs(machine: Machine) -> None:
         kernel = again
     finally:
         await kernel.shutdown()
+        kernel.forget()
     assert not record.is_running
     with pytest.raises(KernelDied, match="has ended"):
         await HostedKernel("k", lambda: None).adopt(record)

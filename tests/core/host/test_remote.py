@@ -10,6 +10,7 @@ import pytest
 from kernelwire import registry, ticket
 from kernelwire.errors import KernelExited, KernelspecError, LocalError, NotSupported, TicketError
 from kernelwire.host.host import Host
+from kernelwire.host.journal import Fate
 from kernelwire.host.remote import RemoteHost
 from kernelwire.host.service import Service
 from kernelwire.host.state import StateFile
@@ -40,7 +41,11 @@ async def test_a_manager_of_a_remote_kernel(there: tuple[Host, RemoteHost]) -> N
         async with manager.client() as client:
             await manager.wait_ready(PATIENCE, client=client)
             assert manager.is_alive()
-            assert (await client.execute("env A")).text == "1"
+            result = await client.execute("env A")
+            assert result.text == "1"
+            msg_id = result.reply.parent_header["msg_id"]
+            fates = [await remote.fate(kernel.kernel_id, each) for each in (msg_id, "x")]
+            assert fates == [Fate.ANSWERED, Fate.NEVER]
             await manager.interrupt()
             pid = kernel.pid
             await manager.restart()

@@ -47,6 +47,8 @@ async def test_a_kernels_life(info: ConnectionInfo) -> None:
     assert (status["state"], status["pid"], status["reason"]) == ("running", spawned["pid"], None)
     assert (await ask(info, "interrupt_request", kernel_id=kernel_id))["status"] == "ok"
     assert (await ask(info, "restart_request", kernel_id=kernel_id))["status"] == "ok"
+    fates = await ask(info, "fate_request", kernel_id=kernel_id, msg_ids=["nobody's"])
+    assert fates["fates"] == {"nobody's": "never passed on"}
     (listed,) = (await ask(info, "kernels_request"))["kernels"]
     assert listed["pid"] != spawned["pid"]
     assert (await ask(info, "shutdown_request", kernel_id=kernel_id))["status"] == "ok"
@@ -63,6 +65,7 @@ async def test_a_kernels_life(info: ConnectionInfo) -> None:
         ("spawn_request", {"kernel_name": "good", "cwd": "/nowhere"}, "LaunchFailed", "/nowhere"),
         ("spawn_request", {"kernel_name": "exits"}, "KernelExited", "not meant to live"),
         ("interrupt_request", {}, "LocalError", "kernel_id"),
+        ("fate_request", {"kernel_id": "x", "msg_ids": []}, "LocalError", "no kernel 'x'"),
         ("shutdown_request", {"kernel_id": "x"}, "LocalError", "no kernel 'x'"),
         ("execute_request", {"code": "1"}, "NotSupported", "knows no 'execute_request'"),
     ],
