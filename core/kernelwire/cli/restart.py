@@ -19,7 +19,6 @@ from kernelwire.cli.arguments import seconds, telling
 from kernelwire.cli.keeper import RESTART, RESTART_NOW
 from kernelwire.cli.running import Record, RunningKernel, find, read, taken
 from kernelwire.client import connect
-from kernelwire.connection_file import ConnectionFile
 from kernelwire.errors import ConfigurationError, KernelDied, KernelExited, RequestTimeout
 from kernelwire.kernelspecs import KernelSpec
 from kernelwire.launcher import LocalLauncher, Process, end_process
@@ -85,7 +84,8 @@ def _known(kernel: RunningKernel) -> Record:
 
 async def _start_again(kernel: RunningKernel, record: Record, spec: KernelSpec, timeout: float) -> None:
     """Start a kernel in the place of one that has ended. If that fails, the connection file stays for another try."""
-    ConnectionFile.write(kernel.info, kernel.path, overwrite=True)  # many kernels remove it at their end
+    assert kernel.hold is not None
+    kernel.hold.write(kernel.info)  # many kernels remove it at their end
     launcher = LocalLauncher(independent=True)
     command = spec.command(kernel.path, record.arguments)
     process = await launcher.launch(command, spec.environment(record.env), record.cwd)
@@ -95,7 +95,7 @@ async def _start_again(kernel: RunningKernel, record: Record, spec: KernelSpec, 
         if identity is None:
             raise KernelExited(await process.wait(), process.stderr)
         record = dataclasses.replace(record, kernel=identity, interrupt_mode=spec.interrupt_mode)
-        record.write(kernel.info, kernel.path)
+        kernel.hold.write(record.added_to(kernel.info))
     except BaseException:
         await end_process(process, None, 0)
         raise

@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NamedTuple, Self
+from uuid import uuid4
 
 from kernelwire import connection_file as connection_files
 from kernelwire import control, registry
@@ -69,13 +70,69 @@ class Record:
         except msgspec.ValidationError:
             return None
 
+    def added_to(self, info: ConnectionInfo) -> ConnectionInfo:
+        """What the connection file says then."""
+        return info.replace(**{FIELD: dataclasses.asdict(self)})
+
     def write(self, info: ConnectionInfo, path: Path) -> None:
         """Write the connection file with this in it, in the place of the one that is there.
 
         Raises:
             ConnectionFileError: it cannot be written.
         """
-        ConnectionFile.write(info.replace(**{FIELD: dataclasses.asdict(self)}), path, overwrite=True)
+        ConnectionFile.write(self.added_to(info), path, overwrite=True)
+
+
+class Hold:
+    """That one command has a kernel's life for itself: a lock on its connection file.
+
+    Arguments:
+        path: the connection file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._descriptors: list[int] = []
+
+    def take(self, path: Path) -> bool:
+        """Lock a file; False if it is gone, or is not the one at its path any more.
+
+        Raises:
+            ConfigurationError: another command has it, or it cannot be opened.
+        """
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise ConnectionFileError(f"{path}: cannot be opened: {error.strerror}") from error
+        self._descriptors.append(descriptor)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigurationError(f"{path}: another command is stopping or restarting this kernel") from None
+        return _is(descriptor, path)
+
+    def write(self, info: ConnectionInfo) -> None:
+        """Write the connection file anew. It is locked before anybody can find it in its place.
+
+        Raises:
+            ConnectionFileError: it cannot be written.
+        """
+        hidden = self._path.with_name(f".{uuid4().hex}.json")
+        file = ConnectionFile.write(info, hidden)
+        try:
+            self.take(hidden)
+            hidden.replace(self._path)
+        except OSError as error:
+            raise ConnectionFileError(f"{self._path}: cannot be written: {error.strerror}") from error
+        finally:
+            file.remove()  # if it is still there
+
+    def release(self) -> None:
+        """Leave it to others."""
+        while self._descriptors:
+            os.close(self._descriptors.pop())
 
 
 class RunningKernel(NamedTuple):
@@ -85,11 +142,13 @@ class RunningKernel(NamedTuple):
         path: its connection file, absolute.
         info: what that says.
         record: what it says beside that; None if somebody else has started the kernel.
+        hold: that this command has it for itself; None if it has not.
     """
 
     path: Path
     info: ConnectionInfo
     record: Record | None
+    hold: Hold | None = None
 
     @property
     def is_gone(self) -> bool:
@@ -193,25 +252,16 @@ def taken(path: Path) -> Iterator[RunningKernel]:
     Raises:
         ConfigurationError: another command has it; or as `read`.
     """
-    while True:
-        kernel = read(path)
-        try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-        except FileNotFoundError:
-            continue  # for the error that says so
-        except OSError as error:
-            raise ConnectionFileError(f"{path}: cannot be opened: {error.strerror}") from error
-        try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise ConfigurationError(f"{path}: another command is stopping or restarting this kernel") from None
-            if not _is(descriptor, path):
-                continue  # replaced meanwhile
-            yield kernel
-            return
-        finally:
-            os.close(descriptor)
+    hold = Hold(path)
+    try:
+        while True:
+            kernel = read(path)  # if it is gone, this is what says so
+            if hold.take(path):
+                yield kernel._replace(hold=hold)
+                return
+            hold.release()  # it was replaced meanwhile
+    finally:
+        hold.release()
 
 
 async def _end(process: RunningProcess, ask: Callable[[], Awaitable[object]] | None, patience: float) -> None:

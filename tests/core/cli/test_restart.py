@@ -117,6 +117,9 @@ async def test_an_impatient_user(station: Any) -> None:
     station.install("mine", fake("mute"))
     process = await station.start("restart", file)
     assert (await process.stderr.readline()).startswith(b"kernelwire: waiting")
+    # While it waits nobody else may end what it has started, and so lose it.
+    code, _, err = await station.run("stop", "--now", file)
+    assert (code, "another command is stopping or restarting this kernel" in err) == (2, True)
     process.send_signal(signal.SIGINT)
     assert (await station.end(process)).code == 130
     assert station.alive() == []

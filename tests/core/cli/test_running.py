@@ -115,13 +115,23 @@ def test_finding(runtime: Path, tmp_path: Path) -> None:
 def test_only_one_has_it(runtime: Path) -> None:
     path = ConnectionFile.write(INFO, runtime / "kernel-1.json").path
     with running.taken(path) as kernel:
-        assert kernel == RunningKernel(path, INFO, None)
+        assert kernel == RunningKernel(path, INFO, None, kernel.hold)
         with pytest.raises(ConfigurationError, match="another command is stopping or restarting"), running.taken(path):
             pass
-        # Also the one who writes it anew meanwhile.
+        # Also when it is gone, as many kernels have it at their end, and is written anew.
+        path.unlink()
+        newer = INFO.replace(kernel_name="newer")
+        assert kernel.hold is not None
+        kernel.hold.write(newer)
+        with pytest.raises(ConfigurationError, match="another command is stopping or restarting"), running.taken(path):
+            pass
+    with running.taken(path) as kernel:
+        assert kernel.info == newer
         ConnectionFile.write(INFO, path, overwrite=True)
     with running.taken(path):
         pass
+    assert list(runtime.iterdir()) == [path]
+    assert path.stat().st_mode & 0o777 == 0o600
 
 
 def test_a_file_that_is_replaced_while_it_is_taken(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
