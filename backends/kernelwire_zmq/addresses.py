@@ -72,12 +72,14 @@ def prepare_tcp(info: ConnectionInfo) -> ConnectionInfo:
 def prepare_ipc(info: ConnectionInfo) -> ConnectionInfo:
     """Give ``ip`` a path in a new private directory if it has none, and each missing port the next number that is free.
 
+    A path that is given becomes absolute: kernel and clients may be in other directories than this process.
+
     Raises:
-        InvalidField: the path is too long for the operating system.
+        InvalidField: the path is too long for the operating system, or no socket can be made there.
     """
     import tempfile  # here, because a client starts without it
 
-    path = info.ip or str(Path(tempfile.mkdtemp(prefix=_IPC_DIRECTORY)) / "k")
+    path = _absolute(info.ip) if info.ip else str(Path(tempfile.mkdtemp(prefix=_IPC_DIRECTORY)) / "k")
     made = None if info.ip else Path(path).parent
     chosen: dict[str, int] = {}
     taken = {getattr(info, field) for field in PORT_FIELDS}
@@ -97,6 +99,14 @@ def prepare_ipc(info: ConnectionInfo) -> ConnectionInfo:
             made.rmdir()
         raise
     return info
+
+
+def _absolute(path: str) -> str:
+    absolute = Path(path).absolute()
+    if not os.access(directory := absolute.parent, os.W_OK | os.X_OK):
+        problem = "cannot be written" if directory.is_dir() else "is no directory"
+        raise InvalidField("ip", f"no sockets can be made in {directory}: it {problem}")
+    return str(absolute)
 
 
 def release_ipc(info: ConnectionInfo) -> None:

@@ -148,6 +148,14 @@ class TestPrepareIpc:
             addresses.prepare_ipc(ConnectionInfo(transport="ipc", ip="/" + "x" * 200))
         assert caught.value.field == "ip"
 
+    def test_a_path_from_here(self, short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(short)
+        assert addresses.prepare_ipc(ConnectionInfo(transport="ipc", ip="k")).ip == str(short / "k")
+
+    def test_a_directory_that_is_not_there(self, short: Path) -> None:
+        with pytest.raises(InvalidField, match=r"'ip': no sockets can be made in .*/missing: it is no directory"):
+            addresses.prepare_ipc(ConnectionInfo(transport="ipc", ip=str(short / "missing" / "k")))
+
     def test_temporary_directory_too_deep_leaves_nothing(self, short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         deep = short / ("x" * 100)
         deep.mkdir()
