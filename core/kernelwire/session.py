@@ -11,6 +11,7 @@ import getpass
 import itertools
 import os
 import threading
+import time
 import uuid
 from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
@@ -39,6 +40,9 @@ MAX_JSON_BYTES: Final = 256 * 1024 * 1024
 
 _USUAL_HEADER: Final = 4096
 """Bytes of a parent header that is worth keeping."""
+
+_EMPTY: Final = b"{}"
+"""Most metadata."""
 
 _MAX_SIGNATURE_BYTES: Final = 256
 """No hash has a longer one; longer frames are not even compared."""
@@ -124,7 +128,7 @@ class Session:
                 "msg_type": msg_type,
                 "username": self.username,
                 "session": self.session_id,
-                "date": datetime.now(UTC).isoformat(),
+                "date": _now(),
                 "version": PROTOCOL_VERSION,
                 **header,
             },
@@ -150,7 +154,7 @@ class Session:
         parts = [
             jsoncodec.encode(message.header, "header"),
             parent_header,
-            jsoncodec.encode(message.metadata, "metadata"),
+            jsoncodec.encode(message.metadata, "metadata") if message.metadata else _EMPTY,
             jsoncodec.encode(message.content, "content"),
         ]
         return [self.signer.sign(parts), *parts, *map(freeze, message.buffers)]
@@ -171,7 +175,7 @@ class Session:
                 parent_header = _decode_part(frames[2], "parent_header")
                 if len(frames[2]) <= _USUAL_HEADER:
                     self._unpacked = bytes(frames[2]), parent_header
-            metadata = _decode_part(frames[3], "metadata")
+            metadata = {} if frames[3] == _EMPTY else _decode_part(frames[3], "metadata")
             content = _decode_part(frames[4], "content")
             if not isinstance(header.get("msg_type"), str):
                 raise MalformedMessage("header: msg_type is missing or not a string")
@@ -231,6 +235,21 @@ def _decode_part(data: Frame, name: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise MalformedMessage(f"{name}: a JSON {type(value).__name__} where an object is needed")
     return value
+
+
+def _now() -> str:
+    """The time in ISO 8601. What messages of one second share is written once."""
+    global _second
+    second, microseconds = divmod(time.time_ns() // 1000, 1_000_000)
+    known, text = _second
+    if second != known:
+        text = datetime.fromtimestamp(second, UTC).isoformat().removesuffix("+00:00")
+        _second = second, text
+    return f"{text}.{microseconds:06d}+00:00"
+
+
+_second = (-1, "")
+"""The last second that `_now` wrote, and how."""
 
 
 def _username() -> str:
