@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 import zmq
@@ -65,8 +65,7 @@ class Duplex(Sender, Receiver):
         size = message.size
         if size > self._max_bytes:
             raise MessageTooLarge(size, self._max_bytes)
-        # A kernel's end has peers to wait for.
-        return not self._routes and self._wire.send_now([DELIMITER, *message.frames])
+        return self._wire.send_now(framing.routed(message) if self._routes else [DELIMITER, *message.frames])
 
     # A plain method that hands on a coroutine: one frame less on every message.
     def receive(self) -> Coroutine[Any, Any, WireMessage]:
@@ -74,6 +73,10 @@ class Duplex(Sender, Receiver):
 
     def pour(self, sink: Sink) -> bool:
         self._inbox.pour(sink)
+        return True
+
+    def intercept(self, offer: Callable[[WireMessage], bool]) -> bool:
+        self._inbox.intercept(offer)
         return True
 
     async def aclose(self) -> None:

@@ -98,7 +98,7 @@ class Wire(LoopBound):
             self.look()
 
     def send_now(self, parts: Sequence[Frame]) -> bool:
-        """As `send`, if that needs no wait; return whether it was so. Not for a ROUTER.
+        """As `send`, if that needs no wait; return whether it was so. On a ROUTER never while anybody waits there.
 
         Raises:
             as `send`.

@@ -14,7 +14,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final, NamedTuple, Protocol
 
 from kernelwire import registry
-from kernelwire.channels import Channel, PeerEvents, Receiver, Sender
+from kernelwire.carrying import Carrier, report_refused
+from kernelwire.channels import Channel, PeerEvents, Sender
 from kernelwire.connection import ConnectionInfo
 from kernelwire.ends import ClientEnd, KernelEnd
 from kernelwire.errors import (
@@ -149,34 +150,39 @@ class Bridge:
                 if not self._near.iopub.send_now(carried):
                     await self._near.iopub.send(carried)
             except (InvalidMessage, MessageTooLarge) as error:
-                _report_refused(error)
+                report_refused(error)
                 self._near.dropped += 1
             del message, carried  # perhaps large, and the next may be long in coming
 
     async def _carry_requests(self, far: ClientEnd, name: Channel) -> None:
-        near: Receiver = getattr(self._near, name)
-        while True:
-            message = await near.receive()
-            carried = self._translate(message, self._near_session, self._far_session)
-            if carried is None:
-                continue
+        async def send(carried: WireMessage) -> None:
             if name is Channel.SHELL:
                 # Not before we can hear what the request makes the kernel publish.
                 await far.iopub.ready()
             if self._witness is not None:
                 self._witness.passes(name, carried)
             while True:
-                client = self._client_of(message.peer)
+                client = self._client_of(carried.peer)
                 try:
                     await getattr(await client.end, name).send(carried)
-                    break
-                except (InvalidMessage, MessageTooLarge) as error:
-                    _report_refused(error)
-                    break
+                    return
                 except ChannelClosed:  # let go just now; a client that speaks again is taken up again
-                    if self._clients.get(message.peer) is client:
+                    if self._clients.get(carried.peer) is client:
                         raise
-            del message, carried  # as on iopub
+
+        def send_now(carried: WireMessage) -> bool:
+            client = self._clients.get(carried.peer)
+            if client is None or not client.is_open or (name is Channel.SHELL and not far.iopub.is_ready):
+                return False
+            if self._witness is not None:  # what it raises is for this bridge's tasks
+                return False
+            self._clients.move_to_end(carried.peer)
+            return bool(getattr(client.end.result(), name).send_now(carried))
+
+        def translate(message: WireMessage) -> WireMessage | None:
+            return self._translate(message, self._near_session, self._far_session)
+
+        await Carrier(getattr(self._near, name), translate=translate, send=send, send_now=send_now).run()
 
     async def _carry_client(self, peer: bytes, opened: "asyncio.Future[ClientEnd]") -> None:
         """One client's life: its end on the far side, and everything that comes back to it."""
@@ -197,24 +203,21 @@ class Bridge:
                     del self._clients[peer]
 
     async def _carry_replies(self, end: ClientEnd, name: Channel, peer: bytes) -> None:
-        far: Receiver = getattr(end, name)
         near: Sender = getattr(self._near, name)
-        while True:
-            try:
-                message = await far.receive()
-            except GapNotice as notice:  # on a wire whose other end was started anew; later replies come all the same
-                _log.warning("bridge: %s", notice)
-                continue
+
+        def translate(message: WireMessage) -> WireMessage | None:
             carried = self._translate(message, self._far_session, self._near_session)
-            if carried is None:
-                continue
+            return None if carried is None else WireMessage(carried.frames, peer)
+
+        async def send(carried: WireMessage) -> None:
             if self._witness is not None:
                 self._witness.returns(name, carried)
-            try:
-                await near.send(WireMessage(carried.frames, peer))
-            except (InvalidMessage, MessageTooLarge) as error:
-                _report_refused(error)
-            del message, carried  # as on iopub
+            await near.send(carried)
+
+        def send_now(carried: WireMessage) -> bool:
+            return self._witness is None and near.send_now(carried)
+
+        await Carrier(getattr(end, name), translate=translate, send=send, send_now=send_now).run()
 
     def _translate(self, message: WireMessage, source: Session, target: Session) -> WireMessage | None:
         """The message for the other side; None if it is not genuine."""
@@ -255,6 +258,11 @@ class _Client(NamedTuple):
 
     end: "asyncio.Future[ClientEnd]"
     task: "asyncio.Task[None]"
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its end is there already."""
+        return self.end.done() and not self.end.cancelled() and self.end.exception() is None
 
 
 @asynccontextmanager
@@ -373,10 +381,6 @@ def _let_go(opened: "asyncio.Future[ClientEnd]") -> None:
         opened.set_exception(ChannelClosed("this client was let go"))
     if not opened.cancelled():
         opened.exception()  # perhaps nobody waits, and asyncio would complain
-
-
-def _report_refused(error: InvalidMessage | MessageTooLarge) -> None:
-    _log.warning("bridge: a message cannot be carried: %s", error)
 
 
 async def _cancel(tasks: "Collection[asyncio.Task[Any]]") -> None:

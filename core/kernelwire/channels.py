@@ -119,6 +119,24 @@ class Receiver(ABC):
         """
         return False
 
+    def intercept(self, offer: Callable[[WireMessage], bool]) -> bool:
+        """From now on, while a task waits in `receive`, offer what comes to `offer` first, without a turn of the task.
+
+        What `offer` declines is received. The order stays: what comes while anything is held is not offered. By default
+        nothing happens.
+
+        Arguments:
+            offer: called in the loop with each message; returns whether it has dealt with it. It must neither raise nor
+                take long.
+
+        Returns:
+            Whether that is so from now on.
+
+        Raises:
+            WrongLoop: see the module's rules.
+        """
+        return False
+
     def __aiter__(self) -> AsyncIterator[WireMessage]:
         """Messages until the other end closes.
 

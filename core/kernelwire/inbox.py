@@ -62,6 +62,7 @@ class Inbox(LoopBound, Generic[M]):
         self._senders: deque[asyncio.Future[None]] = deque()
         self._end: KernelwireError | None = None
         self._sink: Callable[[M | KernelwireError], None] | None = None
+        self._offer: Callable[[M], bool] | None = None
         self._until_yield = _FAIRNESS
 
     @property
@@ -75,6 +76,8 @@ class Inbox(LoopBound, Generic[M]):
             return
         if self._sink is not None:
             self._sink(message)
+            return
+        if self._offer is not None and self._waits_for_the_next() and self._offer(message):
             return
         cost = MESSAGE_OVERHEAD + message.size
         self._messages.append((cost, message))
@@ -153,6 +156,11 @@ class Inbox(LoopBound, Generic[M]):
         self._sink = sink
         self._pour_end()
 
+    def intercept(self, offer: Callable[[M], bool]) -> None:
+        """As :meth:`kernelwire.channels.Receiver.intercept`."""
+        self.check_loop()
+        self._offer = offer
+
     def check_open(self) -> None:
         """Raises:
         WrongLoop: as for every use.
@@ -200,6 +208,11 @@ class Inbox(LoopBound, Generic[M]):
                 await self._reader
             finally:
                 self._reader = None
+
+    def _waits_for_the_next(self) -> bool:
+        """Whether a task is in `receive`, and nothing stands before what comes next."""
+        reader = self._reader
+        return reader is not None and not reader.done() and not self._messages and self._missing_count == 0
 
     def _take_missing(self) -> GapNotice:
         notice = GapNotice(

@@ -102,6 +102,10 @@ class _Duplex(Sender, Receiver):
     def receive(self) -> Coroutine[Any, Any, WireMessage]:
         return self._inbox.receive()
 
+    def intercept(self, offer: Callable[[WireMessage], bool]) -> bool:
+        self._inbox.intercept(offer)
+        return True
+
     async def aclose(self) -> None:
         self._outlet.close()
         self._inbox.discard()

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 SCRIPT = Path(__file__).with_name("bridge.py")
-ROWS = ["round trip", "round trip, busy and idle", "iopub drain"]
+ROWS = ["round trip", "without busy and idle", "iopub drain"]
 
 
 def run(*arguments: str, cwd: Path) -> str:

@@ -830,3 +830,44 @@ async def test_what_is_poured_has_no_other_reader() -> None:
         await inbox.receive()
     with pytest.raises(ChannelBusy):
         inbox.pour(print)
+
+
+async def test_an_offer_is_made_while_a_reader_waits_for_the_next() -> None:
+    offered: list[WireMessage] = []
+
+    def offer(message: WireMessage) -> bool:
+        offered.append(message)
+        return len(offered) != 3
+
+    inbox = Mail()
+    inbox.intercept(offer)
+    inbox.put(message(0))  # nobody waits
+    assert await inbox.receive() == message(0)
+    receiving = asyncio.create_task(inbox.receive())
+    await asyncio.sleep(0)
+    for number in range(1, 6):
+        inbox.put(message(number))
+    assert offered == [message(1), message(2), message(3)]  # 4 stands behind 3, which was declined
+    received = [await receiving]
+    received += [await inbox.receive() for _ in range(2)]
+    assert received == [message(3), message(4), message(5)]
+    assert inbox.held == 0
+
+
+async def test_nothing_is_offered_before_what_is_missing() -> None:
+    offered: list[WireMessage] = []
+
+    def decline(message: WireMessage) -> bool:
+        offered.append(message)
+        return False
+
+    inbox = Mail(limit=COST, drops=True)
+    inbox.intercept(decline)
+    receiving = asyncio.create_task(inbox.receive())
+    await asyncio.sleep(0)
+    inbox.put(message(1))
+    inbox.put(message(2))
+    with pytest.raises(GapNotice):
+        await receiving
+    assert offered == [message(1)]
+    assert await inbox.receive() == message(2)

@@ -351,3 +351,28 @@ def test_after_a_fork(transport: str) -> None:
     command = [sys.executable, "-c", textwrap.dedent(FORKING), transport]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (done.stdout, done.returncode) == ("done\n", 0), done.stderr
+
+
+async def test_a_reply_at_once(kernel: KernelEnd, client: ClientEnd) -> None:
+    await client.shell.send(message(b"request"))
+    request = await kernel.shell.receive()
+    assert kernel.shell.send_now(message(b"reply", request.peer))
+    assert text(await client.shell.receive()) == b"reply"
+    with pytest.raises(PeerGone):
+        kernel.shell.send_now(message(b"reply", b"nobody"))
+
+
+async def test_what_comes_is_offered_first(kernel: KernelEnd, client: ClientEnd) -> None:
+    offered: list[bytes] = []
+
+    def offer(message: WireMessage) -> bool:
+        offered.append(text(message))
+        return text(message) != b"two"
+
+    assert kernel.shell.intercept(offer)
+    receiving = asyncio.create_task(kernel.shell.receive())
+    await asyncio.sleep(0)
+    for content in (b"one", b"two"):
+        await client.shell.send(message(content))
+    assert text(await receiving) == b"two"
+    assert offered == [b"one", b"two"]

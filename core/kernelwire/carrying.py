@@ -1,0 +1,77 @@
+"""Messages from one channel to another, as a bridge carries them: at once where nobody has to wait."""
+
+import logging
+from collections.abc import Awaitable, Callable
+
+from kernelwire.channels import Receiver
+from kernelwire.errors import GapNotice, InvalidMessage, KernelwireError, MessageTooLarge
+from kernelwire.messages import WireMessage
+
+_log = logging.getLogger("kernelwire.bridge")
+
+
+class Carrier:
+    """Carries what one channel brings, in order. One that does not take more makes it wait.
+
+    What comes while nothing is being carried is translated and sent where it arrives, without a turn of this task.
+
+    Arguments:
+        source: where messages come from; read by `run` alone.
+        translate: makes of a message the one to send; None if it is to be dropped. Called once for each.
+        send: sends one.
+        send_now: does so if that needs no wait, and returns whether it did; raises as `send`.
+    """
+
+    def __init__(
+        self,
+        source: Receiver,
+        *,
+        translate: Callable[[WireMessage], WireMessage | None],
+        send: Callable[[WireMessage], Awaitable[None]],
+        send_now: Callable[[WireMessage], bool],
+    ) -> None:
+        self._source = source
+        self._translate = translate
+        self._send = send
+        self._send_now = send_now
+        self._declined: WireMessage | None = None
+
+    async def run(self) -> None:
+        """Until the source ends, or sending fails for good: raises what did, as `receive` and `send` do."""
+        self._source.intercept(self._carry_now)
+        while True:
+            try:
+                message = await self._source.receive()
+            except GapNotice as notice:  # on a wire whose other end was started anew; others come all the same
+                _log.warning("bridge: %s", notice)
+                continue
+            carried, self._declined = self._declined, None
+            if carried is None:
+                carried = self._translate(message)
+            if carried is None:
+                continue
+            try:
+                await self._send(carried)
+            except (InvalidMessage, MessageTooLarge) as error:
+                report_refused(error)
+            del message, carried  # perhaps large, and the next may be long in coming
+
+    def _carry_now(self, message: WireMessage) -> bool:
+        carried = self._translate(message)
+        if carried is None:
+            return True
+        try:
+            if self._send_now(carried):
+                return True
+        except (InvalidMessage, MessageTooLarge) as error:
+            report_refused(error)
+            return True
+        except KernelwireError:  # `send` will raise it too, where somebody can hear it
+            pass
+        self._declined = carried  # the next that is received
+        return False
+
+
+def report_refused(error: InvalidMessage | MessageTooLarge) -> None:
+    """Say that a message was too much for the next wire: nobody else will."""
+    _log.warning("bridge: a message cannot be carried: %s", error)
