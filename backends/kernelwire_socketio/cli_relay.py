@@ -26,7 +26,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from kernelwire.cli import OK
+from kernelwire.cli import OK, signals
 from kernelwire.errors import AddressInUse, ConfigurationError
 
 if TYPE_CHECKING:
@@ -115,22 +115,21 @@ async def _serve(arguments: argparse.Namespace, keys: "HostKeys | None", context
         metrics=not arguments.no_metrics,
     )
     ended = asyncio.Event()
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signum, ended.set)
-    try:
-        port = await relay.start(arguments.host, arguments.port, context)
-    except OSError as error:
-        raise AddressInUse(
-            f"--host {arguments.host} --port {arguments.port}: cannot be listened on: {error.strerror or error}"
-        ) from None
-    url = _url(arguments.host, port, tls=context is not None)
-    relay.log("started", url=url, limits=json.dumps(dataclasses.asdict(limits)))
-    print(json.dumps({"url": url, "port": port, "pid": os.getpid()}) if arguments.json else url, flush=True)
-    await ended.wait()
-    relay.log("ending")
-    await relay.close()
-    relay.log("ended")
-    return OK
+    with signals.heeded(ended.set, signal.SIGTERM, signal.SIGINT):
+        try:
+            port = await relay.start(arguments.host, arguments.port, context)
+        except OSError as error:
+            raise AddressInUse(
+                f"--host {arguments.host} --port {arguments.port}: cannot be listened on: {error.strerror or error}"
+            ) from None
+        url = _url(arguments.host, port, tls=context is not None)
+        relay.log("started", url=url, limits=json.dumps(dataclasses.asdict(limits)))
+        print(json.dumps({"url": url, "port": port, "pid": os.getpid()}) if arguments.json else url, flush=True)
+        await ended.wait()
+        relay.log("ending")
+        await relay.close()
+        relay.log("ended")
+        return OK
 
 
 def _check_exposure(arguments: argparse.Namespace, *, has_tls: bool, has_keys: bool) -> None:

@@ -4,14 +4,28 @@ import asyncio
 import os
 import threading
 from collections.abc import Callable, Coroutine
-from concurrent.futures import Future
-from typing import Any, ParamSpec, TypeVar
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import Any, Generic, ParamSpec, TypeVar, cast
 
 from kernelwire.errors import ChannelClosed, WrongLoop
 from kernelwire.loop_driver import check_no_loop
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class _Outcome(Generic[T]):
+    """What a coroutine returned or raised."""
+
+    value: T | None = None
+    error: BaseException | None = None
+
+    def result(self) -> T:
+        if self.error is not None:
+            raise self.error
+        return cast("T", self.value)
 
 
 class LoopThread:
@@ -51,14 +65,15 @@ class LoopThread:
         check_no_loop()
         if self._loop.is_closed():
             raise ChannelClosed("the manager was closed")
-        outcome = Future[T]()
+        # A queue, since it has no lock that Ctrl-C could leave locked, as it could a Future's or an Event's.
+        outcome = SimpleQueue[_Outcome[T]]()
         task: asyncio.Task[None] | None = None
 
         async def fulfil() -> None:
             try:
-                outcome.set_result(await work(*args, **kwargs))
+                outcome.put(_Outcome(value=await work(*args, **kwargs)))
             except BaseException as error:  # noqa: BLE001 - it is the caller's, in the caller's thread
-                outcome.set_exception(error)
+                outcome.put(_Outcome(error=error))
 
         def begin() -> None:
             nonlocal task
@@ -67,25 +82,25 @@ class LoopThread:
         try:
             # Ctrl-C may come at any step from here on, also before the loop has heard of the work.
             self._loop.call_soon_threadsafe(begin)
-            return outcome.result()
+            ended = outcome.get()
         except BaseException:
-            if not outcome.done():
-                self._end(lambda: task)
+            self._end(lambda: task)
             raise
+        return ended.result()
 
     def _end(self, task: Callable[[], asyncio.Task[None] | None]) -> None:
         """Cancel what the loop was given, if it was, and wait for its end."""
-        over = threading.Event()
+        over = SimpleQueue[None]()
 
         def cancel() -> None:  # comes after whatever was given to the loop before
             if (begun := task()) is None:
-                over.set()
+                over.put(None)
                 return
-            begun.add_done_callback(lambda _: over.set())
+            begun.add_done_callback(lambda _: over.put(None))
             begun.cancel()
 
         self._loop.call_soon_threadsafe(cancel)
-        over.wait()
+        over.get()
 
     def close(self) -> None:
         """End the loop and the thread. Nothing happens the second time."""

@@ -107,6 +107,29 @@ def test_what_is_given_up_while_it_is_begun_has_ended(
     assert happened == (["begun", "ended"] if heard else [])
 
 
+def test_ctrl_c_at_any_time(thread: LoopThread) -> None:
+    armed = threading.Semaphore(0)
+    rounds = 300
+
+    def press() -> None:
+        for _ in range(rounds):
+            armed.acquire()
+            os.kill(os.getpid(), signal.SIGINT)
+
+    async def turns(number: int) -> None:
+        for _ in range(number):
+            await asyncio.sleep(0)
+
+    threading.Thread(target=press, daemon=True).start()
+    for n in range(rounds):
+        with pytest.raises(KeyboardInterrupt):  # noqa: PT012 - which of the calls it comes in is anybody's guess
+            armed.release()
+            while True:
+                thread.run(turns, n % 5)
+    thread.run(turns, 1)
+    assert not asyncio.all_tasks(thread._loop)
+
+
 async def test_it_is_not_for_code_with_a_loop(thread: LoopThread) -> None:
     with pytest.raises(WrongLoop, match="an event loop runs"):
         thread.run(asyncio.sleep, 0)

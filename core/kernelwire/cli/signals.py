@@ -2,7 +2,8 @@
 
 import asyncio
 import signal
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 from kernelwire.cli import INTERRUPTED
@@ -20,7 +21,6 @@ def run(work: Coroutine[Any, Any, int]) -> int:
 
 
 async def _guarded(work: Coroutine[Any, Any, int]) -> int:
-    loop = asyncio.get_running_loop()
     task = asyncio.ensure_future(work)
     interrupted = False
 
@@ -30,15 +30,30 @@ async def _guarded(work: Coroutine[Any, Any, int]) -> int:
             interrupted = True
             task.cancel()
 
-    heeded = [each for each in _SIGNALS if signal.getsignal(each) != signal.SIG_IGN]
-    for signum in heeded:
-        loop.add_signal_handler(signum, interrupt)
+    with heeded(interrupt):
+        try:
+            return await task
+        except asyncio.CancelledError:
+            if not interrupted:
+                raise
+            return INTERRUPTED
+
+
+@contextmanager
+def heeded(call: Callable[[], object], *signums: int) -> Iterator[None]:
+    """Have a function called in the running loop when a signal comes. Those that this process was started to ignore,
+    it ignores. Afterwards they do what they do in a new process: a closed loop may leave its handlers behind.
+
+    Arguments:
+        call: what to call.
+        signums: the signals; by default Ctrl-C, SIGTERM and SIGHUP.
+    """
+    loop = asyncio.get_running_loop()
+    chosen = [each for each in signums or _SIGNALS if signal.getsignal(each) != signal.SIG_IGN]
+    for signum in chosen:
+        loop.add_signal_handler(signum, call)
     try:
-        return await task
-    except asyncio.CancelledError:
-        if not interrupted:
-            raise
-        return INTERRUPTED
+        yield
     finally:
-        for signum in heeded:
+        for signum in chosen:
             loop.remove_signal_handler(signum)
