@@ -27,6 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=_natural, metavar="N", help="replay the random choices of a run")
     parser.add_argument("--repeat", type=_positive, default=1, metavar="N", help="try everything so often (1)")
     parser.add_argument("--only", action="append", default=[], metavar="BEHAVIOUR", help="only this one; repeatable")
+    parser.add_argument(
+        "--traceback", action="store_true", help="print the traceback of each failure to standard error"
+    )
     parser.add_argument("--level", choices=_LEVELS, help="only this level")
 
 
@@ -39,10 +42,13 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigurationError(f"the kit needs the module {error.name!r}: pip install 'kernelwire[link]'") from error
 
     def tell(outcome: Outcome) -> None:
-        if outcome.note != "not chosen":
+        is_chosen = not arguments.only or outcome.behaviour.name in arguments.only or outcome.status is Status.FAIL
+        if is_chosen and outcome.note != "not chosen":
             note = f": {outcome.note}" if outcome.note else ""
             label = outcome.status.upper()
             print(f"{label:7} {outcome.behaviour.name} ({outcome.seconds:.1f} s){note}", file=sys.stderr, flush=True)
+        if arguments.traceback and outcome.error is not None:
+            print(outcome, file=sys.stderr, flush=True)
 
     report = suite.try_all(
         suite.harness_of(arguments.name),
@@ -64,6 +70,8 @@ def run(arguments: argparse.Namespace) -> int:
         if outcome.status is Status.FAIL:
             assert outcome.error is not None
             print(f"{line}: {outcome.note + ': ' if outcome.note else ''}{suite.reason(outcome.error)}")
+            if place := suite.place(outcome.error):
+                print(f"     at: {place}")
             if outcome.behaviour.name != "it_opens":
                 replay = f"kernelwire check {report.transport} --only {outcome.behaviour.name} --seed {outcome.seed}"
                 print(f"     again: {replay}")

@@ -135,7 +135,10 @@ class Pair:
             NotSupported: the harness gives none.
         """
         if self._middle is None:
-            raise NotSupported("what is claimed here is tested by faults, and this harness gives no `middle`")
+            raise NotSupported(
+                "`resume` and `encrypted` are tested by faults, and this harness gives no `middle`: "
+                "give its pairs one, as kernelwire.testing.faults says, or do not claim them"
+            )
         return self._middle
 
     async def connect(self, *, ready: bool = True, key: bytes | None = None, identity: bytes | None = None) -> Client:

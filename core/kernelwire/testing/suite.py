@@ -5,10 +5,12 @@ to its terms.
 import re
 import secrets
 import time
+import traceback
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib import metadata
+from pathlib import Path
 from typing import Any, Final
 
 from kernelwire import registry
@@ -20,6 +22,8 @@ from kernelwire.testing.kit import BEHAVIOURS, SUITE, WATCHDOG, Behaviour, Group
 
 HARNESSES: Final = "kernelwire.harnesses"
 """Entry-point group of harnesses, by transport: for those that :class:`BackendHarness` cannot serve."""
+
+_KIT: Final = Path(__file__).parent
 
 _BEATS: Final = ("kernel", "peer", "none")
 
@@ -103,6 +107,7 @@ def _row(outcome: Outcome) -> dict[str, Any]:
         "seed": outcome.seed,
         "note": outcome.note,
         "error": None if outcome.error is None else reason(outcome.error),
+        "place": None if outcome.error is None else place(outcome.error),
     }
 
 
@@ -118,6 +123,18 @@ def _reasons(error: BaseException) -> Iterator[str]:
         return
     text = " ".join(str(error).split())
     yield f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def place(error: BaseException) -> str:
+    """Where an error came from, as ``serve (backend.py, line 55)``; empty if the kit itself raised it."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    while error.__cause__ is not None:
+        error = error.__cause__
+    frames = traceback.extract_tb(error.__traceback__)
+    if not frames or Path(frames[-1].filename).is_relative_to(_KIT):
+        return ""
+    return f"{frames[-1].name} ({frames[-1].filename}, line {frames[-1].lineno})"
 
 
 def harness_of(transport: str) -> Harness:

@@ -69,6 +69,21 @@ def test_json(few: list[Behaviour], capsys: pytest.CaptureFixture[str]) -> None:
     assert report["outcomes"][2]["error"] == "AssertionError: it is broken"
 
 
+def test_a_failure_says_where_it_came_from(
+    few: list[Behaviour], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def release(_backend: Any, _info: Any) -> None:
+        raise OSError("it broke")
+
+    monkeypatch.setattr("kernelwire_zmq.IpcBackend.release", release)
+    few.append(broken())
+    assert main(["check", "ipc", "--only", "a_broken_one", "--traceback"]) == RAISED
+    out, err = capsys.readouterr()
+    assert f"     at: release ({__file__}, line " in out
+    assert "in release\n" in err
+    assert "N/A" not in err
+
+
 def test_what_is_known(
     few: list[Behaviour], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -85,6 +85,7 @@ def test_all_pass(behaviours: list[Behaviour], harness: BackendHarness) -> None:
         "seed": 7,
         "note": "",
         "error": None,
+        "place": None,
     }
 
 
@@ -280,6 +281,26 @@ def test_a_reason_is_one_line() -> None:
     group = BaseExceptionGroup("two", [ValueError("a\nb"), ExceptionGroup("one", [KeyError(), ValueError("a b")])])
     assert reason(group) == "ValueError: a b; KeyError"
     assert reason(ExceptionGroup("x", [ValueError("1"), ExceptionGroup("y", [OSError()])])) == "ValueError: 1; OSError"
+
+
+def test_a_place_is_where_it_was_raised_but_not_in_the_kit() -> None:
+    def somewhere() -> None:
+        raise OSError("it broke")
+
+    def wrapping() -> None:
+        try:
+            somewhere()
+        except OSError as error:
+            raise ExceptionGroup("one", [error]) from None
+
+    for call in (somewhere, wrapping):
+        with pytest.raises((OSError, ExceptionGroup)) as info:
+            call()
+        assert suite.place(info.value).startswith(f"somewhere ({__file__}, line ")
+    with pytest.raises(ConfigurationError) as refused:
+        try_all(BackendHarness("inprocess"), only=["nothing"])
+    assert suite.place(refused.value) == ""
+    assert suite.place(OSError("never raised")) == ""
 
 
 def test_a_pair_that_opens_once_only(behaviours: list[Behaviour], harness: BackendHarness) -> None:
