@@ -164,7 +164,7 @@ def get(name: str) -> KernelSpec:
         return native
     names = sorted({*installed, *([NATIVE] if native else [])})
     near = difflib.get_close_matches(wanted, names, 3, 0.5) or names
-    hint = f"there are: {', '.join(near)}" if near else "none is installed"
+    hint = f"there are: {', '.join(near)}" if near else "none is installed; `pip install ipykernel` brings Python's"
     looked = ", ".join(map(str, directories()))
     raise NoSuchKernelspec(f"no kernelspec {name!r}; {hint} (looked in {looked})", name, names)
 
