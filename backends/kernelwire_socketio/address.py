@@ -98,7 +98,10 @@ class Address:
                     return NotServed(f"{self}: no relay answers there (HTTP {status}); check the address")
                 case aiohttp.ClientConnectorCertificateError():
                     reason = getattr(cause.certificate_error, "verify_message", "") or "it cannot be verified"
-                    return NotServed(f"{self}: its certificate is not trusted: {reason}")
+                    return NotServed(
+                        f"{self}: its certificate is not trusted: {reason.rstrip('.')}; connection field 'relay_ca' "
+                        "names a file of certificates to trust"
+                    )
                 case aiohttp.ClientConnectorSSLError():
                     return NotServed(f"{self}: no TLS connection: {_reason(cause.os_error)}; is it http:// there?")
                 case aiohttp.ClientConnectorError():
@@ -106,7 +109,8 @@ class Address:
                 case aiohttp.ClientHttpProxyError(status=status):
                     return ConnectionLost(f"{self} cannot be reached: the proxy answers HTTP {status}")
             cause = cause.__cause__ or cause.__context__
-        return ConnectionLost(f"{self} cannot be reached")
+        hint = "" if self.origin.startswith("https:") else "; is it https:// there?"
+        return ConnectionLost(f"{self} cannot be reached: whoever answers there hangs up{hint}")
 
 
 def _reason(error: OSError) -> str:

@@ -13,6 +13,7 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))  # from wherever it is run
 
 from integration import _relay_attacks as attacks
+from integration import _relay_lines as lines
 from integration._relay_load import kills
 from integration._relays import RelayProcess
 
@@ -79,7 +80,19 @@ async def _idle(relay: RelayProcess) -> tuple[float, str]:
 
 async def _kills(relay: RelayProcess) -> tuple[float, str]:
     seen = await kills(relay, clients=20, count=20, buffer=100 * attacks.MEGABYTE)
+    assert (seen.lost, seen.repeated) == (0, 0), str(seen)
     return seen.p95, f"20 in a row, 20 clients, 100 MB on the way: {seen}"
+
+
+async def _lines(relay: RelayProcess) -> tuple[float, str]:
+    bad, texts = 0, []
+    with tempfile.TemporaryDirectory() as directory:
+        async with lines.impatient(), lines.hosted(relay, Path(directory)) as info:
+            for cut in lines.CUTS:
+                seen = await lines.numbered(info, relay, cut, 300, Path(directory))
+                bad += seen.lost + seen.repeated + (not seen.finished)
+                texts.append(f"{cut} {seen.lost}/{seen.repeated}{'' if seen.finished else ' without an end'}")
+    return bad, f"300 of a real kernel, lost/repeated: {', '.join(texts)}"
 
 
 ROWS: dict[str, tuple[Measure, float]] = {
@@ -91,6 +104,7 @@ ROWS: dict[str, tuple[Measure, float]] = {
     "large outputs": (_large, 16),
     "idle connections": (_idle, 40),
     "kills of the relay": (_kills, 1.0),
+    "lines and cuts": (_lines, 0),
 }
 
 

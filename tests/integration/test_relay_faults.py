@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from integration import _relay_lines as lines
 from integration._fault_proxy import Ending, FaultProxy, Trouble, proxied
 from integration._relay_attacks import MEGABYTE, room_at
 from integration._relay_load import kills
@@ -94,3 +95,11 @@ async def test_a_planned_restart_costs_nothing(relay: RelayProcess) -> None:
         async with asyncio.timeout(PATIENCE):
             for number in range(30):
                 assert int(bytes((await client.iopub.receive()).frames[4])) == number
+
+
+async def test_lines_of_a_real_kernel_survive_a_cut_with_a_second_client_there(
+    relay: RelayProcess, tmp_path: Path
+) -> None:
+    async with lines.impatient(), lines.hosted(relay, tmp_path) as info:
+        for cut in ("second client", "new process"):  # `soak_relay.py` has all of them
+            assert await lines.numbered(info, relay, cut, 60, tmp_path) == (0, 0, True)

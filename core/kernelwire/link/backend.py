@@ -9,7 +9,7 @@ from kernelwire.backend import Backend, Capabilities, check_identity
 from kernelwire.channels import ALL_CHANNELS, Channel
 from kernelwire.connection import ConnectionInfo
 from kernelwire.ends import ClientEnd, KernelEnd
-from kernelwire.errors import NotSupported
+from kernelwire.errors import InvalidField, NotSupported
 from kernelwire.inbox import GAP_LIMIT
 from kernelwire.link import seal
 from kernelwire.link.dialer import Dialer
@@ -25,7 +25,9 @@ class PipeBackend(Backend):
     """What the link makes of pipes. To be subclassed: see :class:`kernelwire.link.pipe.Pipe` for what to write.
 
     The connection fields that the link needs are ``link_secret`` and ``host_key``, and at the host
-    ``host_private_key``: each 32 bytes in URL-safe base64 without padding. `prepare` fills them in.
+    ``host_private_key``: each 32 bytes in URL-safe base64 without padding. `prepare` fills them in. A client may add
+    ``since``: the number of the message on iopub, as the host counts them, from which on it wants to hear them. With 0
+    it gets all that the host has kept, and a gap notice for the rest; without it, what is published from now on.
 
     Attributes:
         timing: when to ask the other end, and when to give up a connection.
@@ -94,6 +96,7 @@ class PipeBackend(Backend):
             identity,
             max_message_bytes=self.capabilities.max_message_bytes,
             iopub_held=GAP_LIMIT,
+            cursor=_since(info),
             timing=self.timing,
         ).end
 
@@ -108,3 +111,10 @@ class PipeBackend(Backend):
             log=Log(self.log_limit),
             timing=self.timing,
         ).end
+
+
+def _since(info: ConnectionInfo) -> int | None:
+    since = info.extra.get("since")
+    if since is None or (type(since) is int and 0 <= since < 2**64):
+        return since
+    raise InvalidField("since", "no number of a message; 0 is the first")

@@ -87,6 +87,21 @@ async def test_a_bad_key_is_refused_before_anything_is_dialled(field: str, bad: 
     assert str(bad) not in str(caught.value) or bad in (None, 12)
 
 
+@pytest.mark.parametrize("since", [-1, "0", 1.0, True, 2**64])
+async def test_a_beginning_that_cannot_be_is_refused(since: object) -> None:
+    with pytest.raises(InvalidField, match="since"):
+        await ClientOnly().connect(INFO.replace(since=since), identity=b"me")
+
+
+async def test_a_client_may_begin_with_what_was_published_before_it_came() -> None:
+    backend = MemoryBackend()
+    async with await backend.serve(INFO) as kernel:
+        for text in ("first", "second"):
+            await kernel.iopub.send(message(text))
+        async with await backend.connect(INFO.replace(since=1), identity=b"me") as end:
+            assert (await end.iopub.receive()).frames == message("second").frames
+
+
 async def test_a_host_key_that_nobody_can_have_is_refused() -> None:
     info = INFO.replace(host_key=key_text(bytes(32)))
     with pytest.raises(InvalidField, match="host_key"):
