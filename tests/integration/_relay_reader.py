@@ -1,4 +1,4 @@
-"""A client in a process of its own: ``_relay_reader.py CONNECTION_FILE CODE`` prints what a kernel publishes for the code.
+"""A client in a process of its own: ``_relay_reader.py CONNECTION_FILE CODE`` prints what the kernel publishes for it.
 
 It begins with the first message that the kernel's host has kept.
 """
