@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 import pytest
 
 from conformance.pipes import MemoryPipeBackend
-from kernelwire.errors import ChannelClosed, MessageTooLarge
+from kernelwire.errors import AddressInUse, ChannelClosed, InvalidField, MessageTooLarge
 from kernelwire.link import log
 from kernelwire.link.records import Position
 from kernelwire.link.resume import InLane, OutLane
@@ -22,7 +22,7 @@ from kernelwire.signing import Signer
 from kernelwire.testing import BackendHarness, Hanging, Harness, LeftBehind
 from kernelwire.testing.harness import KEY
 
-from ._mutants import BrokenLink, Mutant, Receive, Send, Spoil, spoil_buffers, spoil_receive, spoil_send
+from ._mutants import BrokenLink, Elsewhere, Mutant, Receive, Send, Spoil, spoil_buffers, spoil_receive, spoil_send
 
 
 class Broken(NamedTuple):
@@ -248,6 +248,16 @@ def drops_what_is_too_large(send: Send) -> Send:
     return spoilt
 
 
+def drops_when_full(send: Send) -> Send:
+    numbers = itertools.count(1)
+
+    async def spoilt(message: WireMessage) -> None:
+        if not 30 < next(numbers) < 60:  # its queue was full then
+            await send(message)
+
+    return spoilt
+
+
 def beats_for_the_dead(end: Any) -> None:
     async def spoilt(_timeout: float) -> float:
         return 0.0
@@ -350,6 +360,35 @@ GALLERY: Final[list[Broken]] = [
         _client(beats_for_the_dead),
         Hanging,
         0.5,
+    ),
+    Broken(
+        "beats for a kernel that is gone",
+        "it_beats_for_nobody_who_is_gone",
+        _client(beats_for_the_dead),
+        Hanging,
+        0.5,
+    ),
+    Broken(
+        "drops what a slow client has not read, without a word",
+        "who_falls_behind_is_told_what_is_missing",
+        _publish(drops_when_full),
+    ),
+    Broken(
+        "raises an error of its I/O library where nobody listens",
+        "nobody_there_is_said_or_waited_for",
+        lambda: Elsewhere(lambda _: ConnectionRefusedError("nobody listens")),
+        ConnectionRefusedError,
+    ),
+    Broken(
+        "shows the key in an error",
+        "a_field_that_cannot_be_used_is_named",
+        lambda: Elsewhere(lambda info: InvalidField("name", f"{info.to_dict()} cannot be used")),
+    ),
+    Broken(
+        "keeps its address after it was closed",
+        "an_address_can_be_served_again",
+        lambda: Elsewhere(again=AddressInUse),
+        AddressInUse,
     ),
     Broken(
         "delivers twice after a reconnection",

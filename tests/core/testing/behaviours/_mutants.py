@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 
 from conformance.pipes import MemoryPipeBackend
+from kernelwire.connection import ConnectionInfo
+from kernelwire.ends import ClientEnd, KernelEnd
+from kernelwire.errors import KernelwireError
 from kernelwire.link.peer import Timing
 from kernelwire.messages import WireMessage
 from kernelwire.testing import BEHAVIOURS, BackendHarness, Harness, Outcome, Pair, Status, run
@@ -52,6 +55,52 @@ class Mutant(BackendHarness):
 
             pair._open_client = open_spoilt
             yield pair
+
+
+class Elsewhere(Mutant):
+    """Addresses of it that lead to nobody, or are none.
+
+    Arguments:
+        raises: makes what connecting raises, of the fields of an address; None for what it raises by itself.
+        again: what serving raises where somebody has served before; None for nothing.
+    """
+
+    def __init__(
+        self,
+        raises: Callable[[ConnectionInfo], Exception] | None = None,
+        again: type[Exception] | None = None,
+    ) -> None:
+        super().__init__()
+        self._raises = raises
+        self._again = again
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[Pair]:
+        async with super().open() as pair:
+            self._spoil_connecting(pair)
+            if self._again is not None:
+                pair._serve_again = self._refuse
+            yield pair
+
+    def _spoil_connecting(self, pair: Pair) -> None:
+        connect_at, raises = pair._connect_at, self._raises
+        if connect_at is None or raises is None:
+            return
+
+        async def connect(info: ConnectionInfo, identity: bytes) -> ClientEnd:
+            try:
+                return await connect_at(info, identity)
+            except KernelwireError:
+                raise raises(info) from None
+
+        async def open_client(identity: bytes) -> ClientEnd:
+            return await connect(pair.client_info, identity)
+
+        pair._connect_at, pair._open_client = connect, open_client
+
+    async def _refuse(self) -> KernelEnd:
+        assert self._again is not None
+        raise self._again("name: somebody serves there")
 
 
 LOG, OVERFLOW = 4 * 1024 * 1024, 24

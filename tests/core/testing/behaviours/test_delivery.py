@@ -9,48 +9,8 @@ import pytest
 from kernelwire.messages import WireMessage
 from kernelwire.testing import Hanging
 
+from ._gallery import drop_every_97th, repeat_every_97th, swap_two
 from ._mutants import Mutant, Receive, Send, assert_killed, spoil_receive, spoil_send
-
-
-def drop_every_97th(send: Send) -> Send:
-    numbers = itertools.count(1)
-
-    async def spoilt(message: WireMessage) -> None:
-        if next(numbers) % 97:
-            await send(message)
-
-    return spoilt
-
-
-def repeat_every_97th(send: Send) -> Send:
-    numbers = itertools.count(1)
-
-    async def spoilt(message: WireMessage) -> None:
-        await send(message)
-        if not next(numbers) % 97:
-            await send(message)
-
-    return spoilt
-
-
-def swap_two(send: Send) -> Send:
-    numbers = itertools.count(1)
-    kept: list[WireMessage] = []
-
-    async def spoilt(message: WireMessage) -> None:
-        if next(numbers) == 20:
-            kept.append(message)
-            return
-        await send(message)
-        if kept:
-            await send(kept.pop())
-
-    return spoilt
-
-
-@pytest.mark.parametrize("spoil", [drop_every_97th, repeat_every_97th, swap_two])
-def test_order_on_shell(spoil: Any) -> None:
-    assert_killed(Mutant(client=spoil_send("shell", spoil)), "order_is_kept_on_each_channel")
 
 
 @pytest.mark.parametrize("spoil", [drop_every_97th, repeat_every_97th, swap_two])

@@ -59,11 +59,6 @@ def test_a_heart_that_does_not_follow_the_kernels(spoil: Callable[[Beat], Beat])
     assert_killed(Mutant(client=spoil_beat(spoil)), "it_beats_while_the_kernel_lets_it", Hanging, watchdog=0.5)
 
 
-def test_a_heart_that_goes_on_without_its_kernel() -> None:
-    name = "it_beats_for_nobody_who_is_gone"
-    assert_killed(Mutant(client=spoil_beat(always)), name, Hanging, watchdog=0.5)
-
-
 def test_a_beat_that_takes_no_time_at_all() -> None:
     def spoil(beat: Beat) -> Beat:
         async def spoilt(timeout: float) -> float:

@@ -12,20 +12,18 @@ import pytest
 
 from kernelwire.channels import PeerEvent
 from kernelwire.connection import ConnectionInfo
-from kernelwire.ends import ClientEnd, KernelEnd
+from kernelwire.ends import ClientEnd
 from kernelwire.errors import (
-    AddressInUse,
     ChannelClosed,
     ConfigurationError,
     InvalidField,
-    KernelwireError,
     NotServed,
     WrongLoop,
 )
 from kernelwire.messages import WireMessage
 from kernelwire.testing import BackendHarness, Hanging, LeftBehind, Pair, leaks
 
-from ._mutants import Mutant, Receive, Send, assert_killed, spoil_receive, spoil_send
+from ._mutants import Elsewhere, Mutant, Receive, Send, assert_killed, spoil_receive, spoil_send
 
 
 def test_a_second_close_fails() -> None:
@@ -192,52 +190,6 @@ def test_peer_events_are_claimed_and_not_there() -> None:
     assert_killed(harness, "the_kernel_learns_who_comes_and_goes")
 
 
-class Elsewhere(Mutant):
-    """Addresses of it that lead to nobody, or are none.
-
-    Arguments:
-        raises: makes what connecting raises, of the fields of an address; None for what it raises by itself.
-        again: what serving raises where somebody has served before; None for nothing.
-    """
-
-    def __init__(
-        self,
-        raises: Callable[[ConnectionInfo], Exception] | None = None,
-        again: type[Exception] | None = None,
-    ) -> None:
-        super().__init__()
-        self._raises = raises
-        self._again = again
-
-    @asynccontextmanager
-    async def open(self) -> AsyncIterator[Pair]:
-        async with super().open() as pair:
-            self._spoil_connecting(pair)
-            if self._again is not None:
-                pair._serve_again = self._refuse
-            yield pair
-
-    def _spoil_connecting(self, pair: Pair) -> None:
-        connect_at, raises = pair._connect_at, self._raises
-        if connect_at is None or raises is None:
-            return
-
-        async def connect(info: ConnectionInfo, identity: bytes) -> ClientEnd:
-            try:
-                return await connect_at(info, identity)
-            except KernelwireError:
-                raise raises(info) from None
-
-        async def open_client(identity: bytes) -> ClientEnd:
-            return await connect(pair.client_info, identity)
-
-        pair._connect_at, pair._open_client = connect, open_client
-
-    async def _refuse(self) -> KernelEnd:
-        assert self._again is not None
-        raise self._again("name: somebody serves there")
-
-
 @pytest.mark.parametrize(
     ("raises", "by"),
     [
@@ -282,7 +234,3 @@ def test_ready_and_nobody_is_there() -> None:
 )
 def test_a_field_that_cannot_be_used(raises: Callable[[ConnectionInfo], Exception], by: type[Exception]) -> None:
     assert_killed(Elsewhere(raises), "a_field_that_cannot_be_used_is_named", by)
-
-
-def test_an_address_that_is_never_free_again() -> None:
-    assert_killed(Elsewhere(again=AddressInUse), "an_address_can_be_served_again", AddressInUse)
