@@ -1,5 +1,6 @@
 # make demo, make test: each does all of its own set-up in .venv; all it needs is Python >= 3.11 and make.
 PYTHON ?= python3
+SCHEDULES ?= 1000000
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -28,9 +29,11 @@ bench: $(READY)
 	$(BIN)/python tests/benchmarks/inprocess.py
 	$(BIN)/python tests/benchmarks/bridge.py
 	$(BIN)/python tests/benchmarks/relay.py
+	$(BIN)/python tests/benchmarks/link.py
 
 soak: $(READY)
-	$(BIN)/python tests/simulation/soak.py
+	$(BIN)/python tests/simulation/soak.py --cuts
+	$(BIN)/python tests/simulation/soak.py --count $(SCHEDULES)
 	$(BIN)/python tests/integration/soak_link.py
 	$(BIN)/python tests/integration/soak_relay.py
 	$(BIN)/python tests/conformance/soak.py

@@ -1,8 +1,9 @@
-"""Carry a kernel from the transport that reaches it to a transport that serves it. No JSON is parsed.
+"""Carry a kernel from the transport that reaches it to a transport that serves it. No JSON is parsed but ids, where
+replies may be lost on the far side and clients on the near side could not be told otherwise.
 
 The *far* side is the kernel's; the *near* side is where clients come in. Each client gets a client end of its own on
 the far side, so that replies find their way; what the kernel publishes is read once. Messages are verified with the
-key of the side they come from, and signed anew where the keys differ.
+key of the side they come from, and signed anew where the keys differ. Gap notices of the far side are passed on.
 """
 
 import asyncio
@@ -30,10 +31,12 @@ from kernelwire.errors import (
     NotSupported,
     PeerGone,
     RemoteError,
+    Undelivered,
 )
 from kernelwire.heartbeat import HeartbeatMonitor
 from kernelwire.messages import WireMessage
 from kernelwire.session import Session
+from kernelwire.unanswered import Unanswered, tell
 
 _log = logging.getLogger(__name__)
 
@@ -70,6 +73,7 @@ class Bridge:
         max_clients: see :data:`MAX_CLIENTS`.
         time_to_dead: see :data:`TIME_TO_DEAD`.
         witness: see there.
+        has_gaps: whether there may be gap notices on the far side.
 
     Attributes:
         opened: set when the far side's first end is open.
@@ -85,6 +89,7 @@ class Bridge:
         max_clients: int = MAX_CLIENTS,
         time_to_dead: float = TIME_TO_DEAD,
         witness: Witness | None = None,
+        has_gaps: bool = True,
     ) -> None:
         self._near = near
         self._witness = witness
@@ -94,6 +99,7 @@ class Bridge:
         self._same_key = near_session.signer.agrees_with(far_session.signer)
         self._max_clients = max_clients
         self._time_to_dead = time_to_dead
+        self._keeps_requests = has_gaps and not near.tells_gaps
         self._clients: OrderedDict[bytes, _Client] = OrderedDict()
         self._carrying: set[asyncio.Task[None]] = set()  # for these, and for those that were let go and still close
         self.opened = asyncio.Event()
@@ -141,7 +147,10 @@ class Bridge:
                 message = await far.iopub.receive()
             except GapNotice as notice:
                 _log.warning("bridge: %s", notice)
-                self._near.dropped += notice.count or 0
+                if self._near.tells_gaps:
+                    await self._near.tell_gap(Channel.IOPUB, notice)
+                else:
+                    self._near.dropped += notice.count or 0
                 continue
             carried = self._translate(message, self._far_session, self._near_session)
             if carried is None:
@@ -163,6 +172,8 @@ class Bridge:
                 self._witness.passes(name, carried)
             while True:
                 client = self._client_of(carried.peer)
+                if self._keeps_requests:
+                    client.unanswered.on_request(name, carried.frames)
                 try:
                     await getattr(await client.end, name).send(carried)
                     return
@@ -176,6 +187,8 @@ class Bridge:
                 return False
             if self._witness is not None:  # what it raises is for this bridge's tasks
                 return False
+            if self._keeps_requests:
+                client.unanswered.on_request(name, carried.frames)
             self._clients.move_to_end(carried.peer)
             return bool(getattr(client.end.result(), name).send_now(carried))
 
@@ -184,29 +197,31 @@ class Bridge:
 
         await Carrier(getattr(self._near, name), translate=translate, send=send, send_now=send_now).run()
 
-    async def _carry_client(self, peer: bytes, opened: "asyncio.Future[ClientEnd]") -> None:
+    async def _carry_client(self, peer: bytes, opened: "asyncio.Future[ClientEnd]", unanswered: Unanswered) -> None:
         """One client's life: its end on the far side, and everything that comes back to it."""
         try:
             end = await self._open_client(_new_identity(), _REQUESTS)
         except Exception as error:  # noqa: BLE001 - whoever waits to send is told, and ends the bridge
             opened.set_exception(error)
             return
-        async with end:
+        async with _closing(end):
             # Not before the kernel could ask this client back.
             await end.stdin.ready()
             opened.set_result(end)
             try:
-                await _until_first_ends([self._carry_replies(end, name, peer) for name in _REQUESTS])
+                await _until_first_ends([self._carry_replies(end, name, peer, unanswered) for name in _REQUESTS])
             finally:
                 # Before the end is closed, so that nobody is given a closed one.
                 if (client := self._clients.get(peer)) is not None and client.end is opened:
                     del self._clients[peer]
 
-    async def _carry_replies(self, end: ClientEnd, name: Channel, peer: bytes) -> None:
+    async def _carry_replies(self, end: ClientEnd, name: Channel, peer: bytes, unanswered: Unanswered) -> None:
         near: Sender = getattr(self._near, name)
 
         def translate(message: WireMessage) -> WireMessage | None:
             carried = self._translate(message, self._far_session, self._near_session)
+            if carried is not None and self._keeps_requests:
+                unanswered.on_reply(carried.frames)
             return None if carried is None else WireMessage(carried.frames, peer)
 
         async def send(carried: WireMessage) -> None:
@@ -217,7 +232,11 @@ class Bridge:
         def send_now(carried: WireMessage) -> bool:
             return self._witness is None and near.send_now(carried)
 
-        await Carrier(getattr(end, name), translate=translate, send=send, send_now=send_now).run()
+        async def on_gap(notice: GapNotice) -> None:
+            await tell(self._near, self._near_session, name, notice, peer, unanswered)
+
+        carrier = Carrier(getattr(end, name), translate=translate, send=send, send_now=send_now, on_gap=on_gap)
+        await carrier.run()
 
     def _translate(self, message: WireMessage, source: Session, target: Session) -> WireMessage | None:
         """The message for the other side; None if it is not genuine."""
@@ -232,11 +251,13 @@ class Bridge:
         client = self._clients.get(peer)
         if client is None:
             opened: asyncio.Future[ClientEnd] = asyncio.get_running_loop().create_future()
-            task = asyncio.create_task(self._carry_client(peer, opened), name="kernelwire bridge client")
+            unanswered = Unanswered()
+            carrying = self._carry_client(peer, opened, unanswered)
+            task = asyncio.create_task(carrying, name="kernelwire bridge client")
             task.add_done_callback(lambda _: _let_go(opened))
             self._carrying.add(task)
             task.add_done_callback(self._carrying.discard)
-            client = self._clients[peer] = _Client(opened, task)
+            client = self._clients[peer] = _Client(opened, task, unanswered)
             if len(self._clients) > self._max_clients:
                 _, silent = self._clients.popitem(last=False)
                 silent.task.cancel()
@@ -253,11 +274,22 @@ class Bridge:
                 client.task.cancel()
 
 
+@asynccontextmanager
+async def _closing(end: ClientEnd) -> AsyncIterator[None]:
+    """Close an end whose client nobody could tell of what did not arrive."""
+    try:
+        async with end:
+            yield
+    except Undelivered as error:
+        _log.warning("bridge: %s", error)
+
+
 class _Client(NamedTuple):
-    """A near client as the bridge knows it: its end on the far side, once that is open, and the task that reads it."""
+    """A near client as the bridge knows it: its end on the far side once that is open, who reads it, what it asked."""
 
     end: "asyncio.Future[ClientEnd]"
     task: "asyncio.Task[None]"
+    unanswered: Unanswered
 
     @property
     def is_open(self) -> bool:
@@ -326,6 +358,7 @@ async def open_bridge(
             far_session=Session.of(far),
             time_to_dead=time_to_dead,
             witness=witness,
+            has_gaps=far_backend.capabilities.gap_notice,
         )
         running = asyncio.create_task(_run_and_close(carrier, end), name="kernelwire bridge")
         try:

@@ -20,6 +20,7 @@ class Carrier:
         translate: makes of a message the one to send; None if it is to be dropped. Called once for each.
         send: sends one.
         send_now: does so if that needs no wait, and returns whether it did; raises as `send`.
+        on_gap: passes on that messages are missing.
     """
 
     def __init__(
@@ -29,11 +30,13 @@ class Carrier:
         translate: Callable[[WireMessage], WireMessage | None],
         send: Callable[[WireMessage], Awaitable[None]],
         send_now: Callable[[WireMessage], bool],
+        on_gap: Callable[[GapNotice], Awaitable[None]] | None = None,
     ) -> None:
         self._source = source
         self._translate = translate
         self._send = send
         self._send_now = send_now
+        self._on_gap = on_gap
         self._declined: WireMessage | None = None
 
     async def run(self) -> None:
@@ -44,6 +47,8 @@ class Carrier:
                 message = await self._source.receive()
             except GapNotice as notice:  # on a wire whose other end was started anew; others come all the same
                 _log.warning("bridge: %s", notice)
+                if self._on_gap is not None:
+                    await self._on_gap(notice)
                 continue
             carried, self._declined = self._declined, None
             if carried is None:

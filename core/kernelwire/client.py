@@ -97,7 +97,7 @@ class KernelClient:
         try:
             await self._router.__aexit__(*exc)
         finally:
-            await self.end.aclose()
+            await self.end.__aexit__(*exc)
 
     @property
     def broken(self) -> KernelwireError | None:

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final, Protocol
 
 from kernelwire.channels import Channel, HeartbeatChannel, PeerEvent
-from kernelwire.ends import ClientEnd, KernelEnd
+from kernelwire.ends import ClientEnd, KernelEnd, TellGap
 from kernelwire.errors import GapNotice, KernelwireError, PeerGone, WireError
 from kernelwire.inbox import GAP_LIMIT, HIGH_WATER, Inbox
 from kernelwire.messages import WireMessage
@@ -32,7 +32,7 @@ class Taker(Protocol):
     def takes_now(self, channel: Channel) -> bool:
         """Whether `put` may be called, so that nobody has to wait."""
 
-    def put(self, channel: Channel, content: WireMessage) -> None:
+    def put(self, channel: Channel, content: WireMessage | GapNotice) -> None:
         """Deliver."""
 
 
@@ -132,6 +132,7 @@ class KernelDemultiplexer:
         held: bound in bytes for what is held unread on each channel.
         publish: puts a message on all wires at once; one after the other if None.
         publish_now: likewise, if nobody has to wait for that; whether it did.
+        tell_gap: as for KernelEnd; if None, clients in this process can be told.
         on_room: called when a channel that was full has room again.
         on_close: as for KernelEnd.
 
@@ -146,6 +147,7 @@ class KernelDemultiplexer:
         held: int = HIGH_WATER,
         publish: Transmit | None = None,
         publish_now: TransmitNow | None = None,
+        tell_gap: TellGap | None = None,
         on_room: Callable[[], None] | None = None,
         on_close: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
@@ -161,6 +163,7 @@ class KernelDemultiplexer:
             stdin=QueuedStdin(outlets[Channel.STDIN], self._inboxes[Channel.STDIN]),
             iopub=QueuedPublisher(self._publishing_outlet(publish, publish_now, max_message_bytes)),
             peers=self._events,
+            tell_gap=tell_gap or self._tell_gap,
             on_close=on_close,
         )
 
@@ -209,7 +212,7 @@ class KernelDemultiplexer:
     async def _route(self, channel: Channel, message: WireMessage) -> None:
         wire = self._wires.get(message.peer)
         if wire is None:
-            raise PeerGone("no client with this peer identity is connected")
+            raise _gone()
         await wire(channel, WireMessage(message.frames))
 
     async def _publish(self, channel: Channel, message: WireMessage) -> None:
@@ -223,6 +226,16 @@ class KernelDemultiplexer:
                     continue
         finally:
             self._publishing.release()
+
+    async def _tell_gap(self, channel: Channel, notice: GapNotice, peer: bytes) -> None:
+        if channel is Channel.IOPUB:
+            async with self._publishing:  # not before what still waits to be published
+                for taker in tuple(self._takers.values()):
+                    taker.put(channel, notice)
+        elif (taker_of_peer := self._takers.get(peer)) is not None:
+            taker_of_peer.put(channel, notice)
+        elif peer not in self._wires:
+            raise _gone()
 
     def _publish_now(self, channel: Channel, message: WireMessage) -> bool:
         takers = self._takers.values()
@@ -241,3 +254,7 @@ class KernelDemultiplexer:
         if publish is not None:
             return Outlet(publish, Channel.IOPUB, max_message_bytes, publish_now)
         return Outlet(self._publish, Channel.IOPUB, max_message_bytes, self._publish_now)
+
+
+def _gone() -> PeerGone:
+    return PeerGone("no client with this peer identity is connected")

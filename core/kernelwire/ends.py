@@ -1,6 +1,7 @@
 """What a backend returns: a client's end and a kernel's end, five channels each."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Collection
 from contextlib import AsyncExitStack
 from typing import Final, Self, TypeVar
@@ -15,10 +16,15 @@ from kernelwire.channels import (
     ShellChannel,
     StdinChannel,
 )
-from kernelwire.errors import NotSupported
+from kernelwire.errors import GapNotice, NotSupported, Undelivered
 from kernelwire.loop_bound import LoopBound
 
+_log = logging.getLogger(__name__)
+
 T = TypeVar("T")
+
+TellGap = Callable[[Channel, GapNotice, bytes], Awaitable[None]]
+"""Tells one client, or on iopub all, that messages are missing: see :meth:`KernelEnd.tell_gap`."""
 
 _ATTRIBUTES: Final = {
     Channel.SHELL: "shell",
@@ -42,6 +48,7 @@ class _End:
 
         Raises:
             WrongLoop: as for the channels.
+            Undelivered: what was sent before is not known to have arrived, on a wire that knows. All is closed.
         """
         # Before a closer is taken off the stack, since it would be lost to the right loop.
         self._owner.check_loop()
@@ -52,8 +59,13 @@ class _End:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(self, *_exc: object) -> None:
-        await self.aclose()
+    async def __aexit__(self, *exc: object) -> None:
+        try:
+            await self.aclose()
+        except Undelivered as error:
+            if exc[0] is None:
+                raise
+            _log.warning("%s", error)  # what has gone wrong before matters more
 
 
 class ClientEnd(_End):
@@ -141,6 +153,7 @@ class KernelEnd(_End):
     Arguments:
         shell, control, stdin, iopub: the channels.
         peers: tells of clients that come and go; None where the wire does not know.
+        tell_gap: puts a gap notice in the way of one client, or on iopub of all; None where the wire has none.
         on_close: awaited after the channels were closed, to release what they share.
 
     Attributes:
@@ -150,6 +163,7 @@ class KernelEnd(_End):
             :meth:`~kernelwire.channels.IOPubChannel.ready` returns for the first time. A bridge sets it to False until
             it is ready itself.
         peers: see above.
+        tells_gaps: whether clients can be told that messages are missing.
         connected: how many clients have a connection just now; None where the wire does not know.
         dropped: messages that did not reach some subscriber of iopub because it does not keep up. An upper bound for
             each subscriber.
@@ -163,6 +177,7 @@ class KernelEnd(_End):
         stdin: StdinChannel,
         iopub: IOPubPublisher,
         peers: PeerEvents | None = None,
+        tell_gap: TellGap | None = None,
         on_close: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         super().__init__()
@@ -171,10 +186,12 @@ class KernelEnd(_End):
         self.stdin = stdin
         self.iopub = iopub
         self.peers = peers
+        self.tells_gaps = tell_gap is not None
         self.dropped = 0
         self.connected: int | None = None
         self._beating = asyncio.Event()
         self._audible = asyncio.Event()
+        self._tell_gap = tell_gap
         self.beating = self.audible = True
         if on_close is not None:
             self._closers.push_async_callback(on_close)
@@ -196,6 +213,24 @@ class KernelEnd(_End):
     @audible.setter
     def audible(self, audible: bool) -> None:
         self._audible.set() if audible else self._audible.clear()
+
+    async def tell_gap(self, channel: Channel, notice: GapNotice, peer: bytes = b"") -> None:
+        """Tell that messages are missing at this place of a channel, which did not get as far as this end.
+
+        Arguments:
+            channel: shell, control, stdin or iopub.
+            notice: the client's `receive` raises one like it.
+            peer: the client who is told; on iopub all are.
+
+        Raises:
+            NotSupported: the wire has no gap notices: see `tells_gaps`.
+            PeerGone: this client is not connected (any more).
+            WrongLoop: as for the channels.
+        """
+        self._owner.check_loop()
+        if self._tell_gap is None:
+            raise NotSupported("this wire cannot tell its clients that messages are missing")
+        await self._tell_gap(channel, notice, peer)
 
     async def wait_beating(self) -> None:
         """Until `beating` is True."""

@@ -36,6 +36,7 @@
     ├── WireError                      the outside world: peers leave, wires break
     │   ├── EndOfChannel               the other end closed; nothing more will come
     │   ├── ConnectionLost             the wire broke and will not come back
+    │   ├── Undelivered                this end closed before all that it had sent was known to have arrived
     │   ├── PeerGone                   a message for a peer that is not connected (any more)
     │   └── NoBeat                     no heartbeat within the time allowed
     │       └── WireDown               ... because the wire is down just now, which says nothing about the kernel
@@ -240,6 +241,20 @@ class EndOfChannel(WireError):
 
 class ConnectionLost(WireError):
     """The wire broke for good; what was under way may or may not have arrived."""
+
+
+class Undelivered(WireError):
+    """One end was closed, and some of what it had sent is not known to have arrived. All that it held is released.
+
+    Attributes:
+        count: how many messages.
+        size: their bytes together.
+    """
+
+    def __init__(self, count: int, size: int) -> None:
+        super().__init__(f"closed before {count} messages of {size} bytes were known to have arrived")
+        self.count = count
+        self.size = size
 
 
 class PeerGone(WireError):

@@ -32,6 +32,7 @@ from kernelwire.pending import Pending
 from kernelwire.questions import Questions
 from kernelwire.requests import PlainRequest, Probe, Request
 from kernelwire.session import Session
+from kernelwire.unanswered import is_unknown
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -262,7 +263,9 @@ class Router:
 
     def _on_reply(self, reply: Message, _wire: WireMessage) -> None:
         request = self._hear(reply)
-        if request is not None:
+        if request is not None and is_unknown(reply):
+            self._end_request(request, OutcomeUnknown(str(reply.content.get("evalue"))))
+        elif request is not None:
             request.on_reply(reply)
             self._settle(request)
 

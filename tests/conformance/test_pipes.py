@@ -8,7 +8,7 @@ import pytest
 from conformance.pipes import ROOM, MemoryPipeBackend
 from kernelwire import registry
 from kernelwire.connection import ConnectionInfo
-from kernelwire.errors import AddressInUse, InvalidField
+from kernelwire.errors import AddressInUse, InvalidField, Undelivered
 from kernelwire.link.backend import PipeBackend
 from kernelwire.messages import WireMessage
 from kernelwire.testing import Resources
@@ -97,7 +97,8 @@ async def test_a_client_led_to_another_kernel_of_the_same_host(has_rooms: bool) 
     middle = Middle()
     through = Through(backend, middle)
     middle.destination = other
-    async with await backend.serve(other) as kernel, await through.connect(info, identity=b"lost") as client:
+    async with await backend.serve(other) as kernel:
+        client = await through.connect(info, identity=b"lost")
         await client.shell.send(WireMessage([b"meant for somebody else"]))
         hearing = asyncio.create_task(kernel.shell.receive())
         if has_rooms:
@@ -107,4 +108,6 @@ async def test_a_client_led_to_another_kernel_of_the_same_host(has_rooms: bool) 
         else:
             assert (await hearing).peer == b"lost"
         middle.down()
+        with pytest.raises(Undelivered):  # as far as it knows
+            await client.aclose()
     await middle.aclose()

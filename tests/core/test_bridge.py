@@ -469,6 +469,63 @@ async def test_a_message_too_large_for_the_other_side_stops_nothing_else(
         assert (await client.iopub.receive()).content == {"after": 1}
 
 
+@pytest.mark.parametrize("name", [*REQUESTS, "iopub"])
+async def test_a_gap_on_the_far_side_is_passed_on_in_its_place(name: str) -> None:
+    async with bridged() as world, world.client() as client, world.client(b"another") as another:
+        for each in (client, another):
+            await each.end.iopub.ready()
+            await world.ask(each, "shell" if name == "iopub" else name)
+        far_name = Channel(name)
+        (kernel,) = world.far_backend._names.values()
+        if name == "iopub":
+            await world.kernel.publish(before=1)
+            peers, hearers = [b""], [client, another]
+        else:
+            peers, hearers = list(kernel.clients)[1:2], [client]
+        for peer in peers:
+            await world.kernel.end.tell_gap(far_name, GapNotice(3, 70, "a test"), peer)
+        for each in hearers:
+            channel = getattr(each.end, name)
+            if name == "iopub":
+                await channel.receive()
+            with pytest.raises(GapNotice, match="3 messages are missing here: a test") as caught:
+                await channel.receive()
+            assert (caught.value.count, caught.value.size) == (3, 70)
+        await world.ask(client)
+
+
+async def test_where_the_near_wire_has_no_notices_a_gap_answers_the_requests_that_it_swallows() -> None:
+    world = Bridged(FAR_KEY, NEAR_KEY)
+    async with (
+        await world.far_backend.serve(world.far_info) as far,
+        await world.near_backend.serve(world.near_info) as near,
+    ):
+        near.tells_gaps = False
+        world.kernel, world.near = Kernel(far, Session.of(world.far_info)), near
+        world.start()
+        async with world.client() as client:
+            await client.end.iopub.ready()
+            await world.ask(client)
+            lost, kept = client.session.message("execute_request"), client.session.message("interrupt_request")
+            await client.shell.send(lost)
+            await client.control.send(kept)
+            _, wire = await world.kernel.shell.receive_from()
+            asked, _ = await world.kernel.control.receive_from()
+            await far.tell_gap(Channel.SHELL, GapNotice(None, None, "the host was started anew"), wire.peer)
+            reply = await client.shell.receive()
+            assert (reply.msg_type, reply.parent_header) == ("execute_reply", lost.header)
+            assert reply.content["status"] == "error"
+            assert reply.content["ename"] == "OutcomeUnknown"
+            assert "the host was started anew" in reply.content["evalue"]
+            for msg_type in ("error", "status"):
+                published = await client.iopub.receive()
+                assert (published.msg_type, published.parent_id) == (msg_type, lost.msg_id)
+            await world.kernel.control.send(world.kernel.session.message("interrupt_reply", parent=asked), wire.peer)
+            assert (await client.control.receive()).parent_id == kept.msg_id
+        world.running.cancel()
+        await asyncio.wait([world.running])
+
+
 @pytest.mark.parametrize("name", REQUESTS)
 async def test_a_gap_among_the_replies_ends_nothing(
     name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -499,7 +556,13 @@ async def test_a_gap_among_the_replies_ends_nothing(
         world.start()
         async with world.client() as client:
             await client.end.iopub.ready()
-            await world.ask(client, name)
+            request = client.message()
+            await getattr(client, name).send(request)
+            _, wire = await getattr(world.kernel, name).receive_from()
+            with pytest.raises(GapNotice):
+                await getattr(client, name).receive()
+            await getattr(world.kernel, name).send(world.kernel.session.message("reply", parent=request), wire.peer)
+            assert (await getattr(client, name).receive()).parent_id == request.msg_id
         assert len(world.ends) == 2, "the client was let go"
         assert [record.levelno for record in caplog.records] == [logging.WARNING]
         world.running.cancel()
@@ -530,6 +593,7 @@ async def test_a_gap_on_the_far_side_is_counted(monkeypatch: pytest.MonkeyPatch)
     ):
         world.kernel, world.near = Kernel(far, Session.of(world.far_info)), near
         world.start()
+        near.tells_gaps = False
         async with world.client() as client:
             await client.end.iopub.ready()
             await world.kernel.publish(after=1)

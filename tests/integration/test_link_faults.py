@@ -63,6 +63,15 @@ async def test_a_wire_that_is_only_bad(trouble: Trouble) -> None:
         await Load(link, [client], Random(0)).run(3)
 
 
+async def test_what_is_sent_just_before_closing_arrives_over_a_slow_wire() -> None:
+    async with Link.open(timing=USUAL) as link:
+        link.largest = 201_000
+        client, _ = await link.client("client", lambda: Trouble(piece=2000, delay=0.01))
+        await client.end.shell.send(numbered(0, 200_000))
+        await client.end.aclose()
+        assert number_of(await link.server.end.shell.receive()) == 0
+
+
 async def test_a_reader_that_is_stalled_costs_no_more_than_its_bound() -> None:
     """And gets an exact notice when it returns, while another one misses nothing."""
     count, size = 8_000, 1000

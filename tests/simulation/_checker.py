@@ -5,12 +5,14 @@ compared at once, so a failure comes at the step that is to blame, or soon after
 """
 
 from collections import deque
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from kernelwire.channels import Channel
 from kernelwire.errors import GapNotice
-from kernelwire.link.envelope import LANE_OF
+from kernelwire.link.envelope import CHANNELS, LANE_OF
 from kernelwire.link.log import ENTRY_OVERHEAD
+from kernelwire.link.records import Lost
 from kernelwire.messages import WireMessage
 from simulation._scale import Scale
 
@@ -129,6 +131,7 @@ class Session:
         ended: why it is over; empty while it is not. Without a reason nobody may give it up.
         away_since: since when the host knows of no connection.
         numbers: of the last messages to this client alone, on C and D.
+        parted_at: how much was published when the host said goodbye.
         waited: seconds for which publishers have waited for it.
     """
 
@@ -141,6 +144,7 @@ class Session:
         self.away_since: float | None = None
         self.spell = spell
         self.numbers = [0, 0]
+        self.parted_at = 0
         self.waited = 0.0
         self._since = record.volume
         self._patience = record.patience
@@ -189,6 +193,21 @@ class Session:
             raise _wrong(channel, waiting[0] if waiting else None, content)
         waiting.popleft()
         self.owner.ran.add(bytes(content.frames[1]))
+
+    def part(self, lost: Sequence[Lost]) -> None:
+        """The host has said goodbye, and what will never come."""
+        missing: dict[Channel, tuple[int, int]] = {}
+        for channel, content in (*((Channel.SHELL, reply) for _, reply in self._replies), *self._controls):
+            count, size = missing.get(channel, (0, 0))
+            missing[channel] = (count + 1, size + content.size)
+        if self.next != (end := self.parted_at):
+            missing[Channel.IOPUB] = (end - self.next, self.record.size(self.next, end))
+        told = {CHANNELS[each.channel]: (each.messages, each.size) for each in lost}
+        if self.next == self._began and told.get(Channel.IOPUB, (0, 0))[1] is None:
+            missing.pop(Channel.IOPUB)
+            del told[Channel.IOPUB]
+        if told != missing:
+            raise Broken("gap", f"a goodbye to {self.owner.name} says that it lost {told} instead of {missing}")
 
     @property
     def waiting(self) -> int:

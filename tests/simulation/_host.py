@@ -144,7 +144,9 @@ class Host:
         """Say goodbye to everybody."""
         for wire in tuple(self._lines.values()):
             assert wire.member is not None
-            wire.member.peer.say(Bye(Reason.CLOSED))
+            wire.member.peer.leave(Reason.CLOSED)
+            assert wire.session is not None
+            wire.session.parted_at = len(self.record.messages)
             self.write(wire)
             self.hang_up(wire, told=True, whole=True)
 
@@ -248,7 +250,8 @@ class Host:
         self.link.forget(member)
         self._end(member.identity, "too much waited")
         if line is not None:
-            member.peer.say(Bye(Reason.OVERFLOW))
+            member.peer.leave(Reason.OVERFLOW)
+            session.parted_at = len(self.record.messages)
             self.write(line)
             self.hang_up(line, told=True, whole=True)
 

@@ -332,6 +332,16 @@ def _(host: HostLink, member: Member) -> None:
     pass
 
 
+@bug("a goodbye forgets what has not even begun", OutLane, "_take_source")
+def _(lane: OutLane) -> Iterator[Payload]:
+    return iter(())
+
+
+@bug("a goodbye forgets what was sent in part", OutLane, "take_unsent")
+def _(lane: OutLane) -> Iterator[Payload]:
+    return lane._take_source()
+
+
 # Silence.
 
 

@@ -8,7 +8,7 @@ from kernelwire.channels import Channel
 from kernelwire.errors import GapNotice, LinkViolation
 from kernelwire.link.client import ClientLink, Joined
 from kernelwire.link.envelope import CHANNELS, LANE_OF, Item
-from kernelwire.link.records import Beat, Beaten, Bye, Reason
+from kernelwire.link.records import Beat, Beaten, Bye, Lost, Reason
 from kernelwire.link.resume import Outcome
 from kernelwire.messages import WireMessage
 from simulation._checker import ENVELOPE, Broken, Expected, Session, message, name
@@ -238,13 +238,13 @@ class Process:
         peer = self.link.peer
         if self._said_goodbye or not peer.up or any(self.link.queues) or any(lane.kept for lane in peer.out):
             return False
-        peer.say(Bye(Reason.CLOSED))
+        peer.leave(Reason.CLOSED)
         self._stage.note(f"{self.name} says goodbye")
         return True
 
     @property
     def _said_goodbye(self) -> bool:
-        return any(isinstance(each, Bye) for each in self.link.peer._controls)
+        return self.link.peer._leaving is not None
 
     def _on_events(self, wire: Wire, events: Sequence[object]) -> None:
         for event in events:
@@ -253,8 +253,8 @@ class Process:
                     self._on_item(channel, content)
                 case Joined():
                     self._on_joined(wire, event)
-                case Bye(reason):
-                    self._on_bye(reason)
+                case Bye(reason, lost):
+                    self._on_bye(reason, lost)
                 case Beaten(number):
                     if not self._beaten < number <= self._beats:
                         raise Broken("mixed up", f"beat {number} was answered, after {self._beaten}")
@@ -311,8 +311,10 @@ class Process:
         self.session = session
         session.incoming = self._outgoing
 
-    def _on_bye(self, reason: int) -> None:
+    def _on_bye(self, reason: int, lost: Sequence[Lost]) -> None:
         stage = self._stage
+        if self.session is not None and reason in (Reason.CLOSED, Reason.OVERFLOW):
+            self.session.part(lost)
         stage.note(f"{self.name} is told goodbye: {Reason(reason).name}")
         stage.seen[f"refused: {Reason(reason).name}"] += 1
         self.hang_up(told=True)

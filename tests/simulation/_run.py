@@ -3,19 +3,21 @@
 import gc
 import multiprocessing
 import random
-from collections import Counter
-from collections.abc import Iterable, Iterator
+import signal
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Final, NamedTuple
 
 from simulation._checker import Broken
 from simulation._plan import draw
 from simulation._scale import applied
+from simulation._script import Cut, run_cuts
 from simulation._world import CUTS, MESSAGES, World
 
-WORKERS: Final = 2
-_BATCH: Final = 100
+_BATCH: Final = 50
 
 
 class Failure(NamedTuple):
@@ -92,21 +94,36 @@ def attempt(seeds: Iterable[int]) -> Tally:
     return tally
 
 
-def run_many(base: int, count: int) -> Iterator[Tally]:
-    """The schedules of so many seeds from `base` on; gives what has come of all so far, again and again."""
-    batches = [range(first, min(first + _BATCH, base + count)) for first in range(base, base + count, _BATCH)]
+def run_many(base: int, count: int, workers: int) -> Iterator[Tally]:
+    """The schedules of so many seeds from `base` on; gives what has come of them so far, again and again."""
+    batches = (range(first, min(first + _BATCH, base + count)) for first in range(base, base + count, _BATCH))
     total = Tally()
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(WORKERS, mp_context=context, initializer=_collect_less) as pool:
+    with _pool(workers) as pool:
+        # Not all at once: a million of them are many, and who waits for the first should not wait for all.
+        under_way = deque(pool.submit(attempt, batch) for batch in islice(batches, 4 * workers))
         try:
-            for tally in pool.map(attempt, batches):
-                total.add(tally)
+            while under_way:
+                total.add(under_way.popleft().result())
+                under_way += (pool.submit(attempt, batch) for batch in islice(batches, 1))
                 yield total
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
+def run_all_cuts(pairs: Sequence[tuple[Cut, Cut]], workers: int) -> list[str]:
+    """What failed of these."""
+    batches = [list(pairs[start : start + 200]) for start in range(0, len(pairs), 200)]
+    with _pool(workers) as pool:
+        return [failure for batch in pool.map(run_cuts, batches) for failure in batch]
+
+
+def _pool(workers: int) -> ProcessPoolExecutor:
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(workers, mp_context=context, initializer=_collect_less)
+
+
 def _collect_less() -> None:
     """Schedules make much that lives as long as they do: to look for garbage all the time costs a sixth."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever has started it ends it
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)

@@ -9,15 +9,15 @@ from typing import Any, Final
 from kernelwire.channels import Channel
 from kernelwire.demultiplexer import ClientDemultiplexer
 from kernelwire.ends import ClientEnd
-from kernelwire.errors import ConfigurationError, ConnectionLost, KernelwireError
+from kernelwire.errors import ConfigurationError, ConnectionLost, GapNotice, KernelwireError, Undelivered
 from kernelwire.link.beating import LinkHeartbeat
 from kernelwire.link.client import ClientLink, Joined
-from kernelwire.link.envelope import LANE_OF, MESSAGE_LIMIT, Item
+from kernelwire.link.envelope import CHANNELS, LANE_OF, MESSAGE_LIMIT, Item
 from kernelwire.link.framing import WrongVersion
 from kernelwire.link.peer import USUAL, Timing
 from kernelwire.link.pipe import Listener, Pipe
 from kernelwire.link.pump import Clock, boot_time, is_cancelled, pump
-from kernelwire.link.records import Beat, Beaten, Bye, Lane, Ping, Ready, Reason
+from kernelwire.link.records import Beat, Beaten, Bye, Lane, Lost, Ping, Ready, Reason
 from kernelwire.link.resume import Outcome
 from kernelwire.link.sealed import SealedPipe, Secrets
 from kernelwire.link.waking import Bell, Patience, Turnstile
@@ -29,11 +29,14 @@ _log = logging.getLogger(__name__)
 QUEUE_LIMIT: Final = 4 * 1024 * 1024
 """Bytes that may wait to be sent on each lane before senders wait; one message may be larger."""
 
-LINGER: Final = 5.0
-"""Seconds that closing waits for what was sent to arrive, as long as there is progress."""
+LINGER: Final = 10.0
+"""Seconds that closing waits for what was sent to arrive, as long as something moves."""
+
+WIRE_PATIENCE: Final = 2.0
+"""Seconds without that, after which closing waits no more: a wire may be slow."""
 
 PATIENCE: Final = 0.5
-"""Seconds without progress, be it to a connection, after which closing waits no more."""
+"""Likewise without a connection: seconds without progress to one."""
 
 DIALLING_TIME: Final = 15.0
 """Seconds that opening a pipe may take."""
@@ -41,18 +44,39 @@ DIALLING_TIME: Final = 15.0
 CLOSING_TIME: Final = 1.0
 """Seconds that closing one may."""
 
-FIRST_DELAYS: Final = (0.0, 0.05, 0.1, 0.2)
+FIRST_DELAYS: Final = (0.0, 0.05, 0.1, 0.2, 0.4)
 """Seconds before the first attempts to connect again; each is stretched at random by up to a half."""
 
-DELAY: Final = 0.5
-"""Seconds before each later one."""
+DELAY: Final = 0.6
+"""Seconds before each later one, likewise: who can be reached again is reached within a second."""
+
+SWIFT_ATTEMPTS: Final = 800
+"""How many are made at that pace, which takes ten minutes, before they become rarer."""
+
+LONGEST_DELAY: Final = 15.0
+"""Seconds before an attempt at the most, as long as nobody sends anything: who does is not made to wait for that."""
 
 LASTING: Final = 5.0
 """Seconds that a connection must last, unless it brings a message on, for the next attempts to be the first again."""
 
+_DOUBLED_AFTER: Final = 100
+
+_JOINED: Final = 3
+
+_CLOSED_BEFORE: Final = "the other end closed before it could send them"
+
 _OF_LANE: Final = {
     lane: tuple(name for name, on in LANE_OF.items() if on is lane and name is not Channel.IOPUB) for lane in Lane
 }
+
+
+def delay(attempt: int) -> float:
+    """Seconds before an attempt to connect again, by how many have failed in a row."""
+    if attempt < len(FIRST_DELAYS):
+        return FIRST_DELAYS[attempt]
+    if attempt <= SWIFT_ATTEMPTS:
+        return DELAY
+    return min(DELAY * 2 ** min((attempt - SWIFT_ATTEMPTS) / _DOUBLED_AFTER, 16), LONGEST_DELAY)
 
 
 class Dialer(LoopBound):
@@ -92,10 +116,11 @@ class Dialer(LoopBound):
         self._clock = clock
         self._link = ClientLink(identity, max_message_bytes=MESSAGE_LIMIT, cursor=cursor, timing=timing)
         self._bell = Bell()
+        self._wanted = Bell()
         self._ready = asyncio.Event()
         self._sent = Turnstile()
         self._senders = {lane: asyncio.Lock() for lane in Lane}
-        self._stage = 0  # 1 with a pipe, 2 with a seal, 3 with a host
+        self._stage = 0  # 1 with a pipe, 2 with a seal, _JOINED with a host
         self._heartbeat = LinkHeartbeat(self._ask)
         self._closing = False
         self._failure: KernelwireError | None = None
@@ -121,6 +146,7 @@ class Dialer(LoopBound):
                 raise self._failure.again()
             self._link.send(channel, message)
         self._bell.ring()
+        self._wanted.ring()
 
     async def _wait_ready(self) -> None:
         await self._ready.wait()
@@ -140,8 +166,15 @@ class Dialer(LoopBound):
             attempt = 0 if got_on and self.connects > connects else attempt + 1
             self._note(error, attempt)
             if self._failure is None and not self._closing:
-                delay = FIRST_DELAYS[attempt] if attempt < len(FIRST_DELAYS) else DELAY
-                await asyncio.sleep(delay * random.uniform(1, 1.5))  # noqa: S311 - so that not all come at once
+                await self._pause(attempt)
+
+    async def _pause(self, attempt: int) -> None:
+        stretch = random.uniform(1, 1.5)  # noqa: S311 - so that not all come at once
+        seconds = delay(attempt) * stretch
+        at_least = min(seconds, DELAY * stretch)
+        await asyncio.sleep(at_least)
+        if seconds > at_least:  # nobody could be reached for long; but perhaps somebody wants to go on just now
+            await self._wanted.wait(seconds - at_least)
 
     def _reached(self) -> object:
         """Where both directions stand, without a connection."""
@@ -190,7 +223,7 @@ class Dialer(LoopBound):
                     self._demultiplexer.put(channel, content)
                 case Joined(outcome):
                     self.connects += 1
-                    self._stage = 3
+                    self._stage = _JOINED
                     if outcome is Outcome.RESTART:
                         self._ready.clear()  # the new host says so itself
                     self._heartbeat.host_left = False
@@ -219,7 +252,9 @@ class Dialer(LoopBound):
                 self._fail(ConnectionLost(str(why)))
             case Bye(Reason.CONFLICT):
                 self._fail(ConnectionLost("another client has this identity"))
-            case Bye(Reason.CLOSED):
+            case Bye(Reason.CLOSED, lost):
+                for number, count, size in lost:
+                    self._demultiplexer.put(CHANNELS[number], GapNotice(count, size, _CLOSED_BEFORE))
                 self._heartbeat.host_left = True
                 self._heartbeat.look_again()
             case _:
@@ -233,38 +268,55 @@ class Dialer(LoopBound):
         self._heartbeat.look_again()
 
     async def _close(self) -> None:
-        """What was sent arrives, if that is possible at all; then the host is told."""
+        """What was sent arrives, if that is possible at all; then the host is told.
+
+        Raises:
+            Undelivered: not all of it is known to have arrived.
+        """
+        lost: Sequence[Lost] = ()
         try:
             if self._failure is None:
-                await self._linger()
+                lost = await self._linger()
         finally:
             self._closing = True
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+        if lost:
+            raise Undelivered(sum(each.messages or 0 for each in lost), sum(each.size or 0 for each in lost))
 
-    async def _linger(self) -> None:
+    async def _linger(self) -> Sequence[Lost]:
+        """Wait, and say goodbye; return what may not have arrived."""
         loop = asyncio.get_running_loop()
         peer = self._link.peer
         until, stage = loop.time() + LINGER, self._stage
-        patience = Patience(PATIENCE, (peer.progress, stage), loop.time())
+        patience = self._patience(stage)
         self._hurry()
         while self._unsent() and not self._task.done():
-            now, stage = loop.time(), max(stage, self._stage)
-            if now >= until or patience.is_over((peer.progress, stage), now):
+            now = loop.time()
+            if self._stage > stage:  # on the way to a connection
+                stage = self._stage
+                patience = self._patience(stage)
+            if now >= until or patience.is_over(peer.movement, now):
                 break
             await self._sent.wait(min(until, patience.until) - now)
-        if not peer.up:
-            return
-        self._closing = True
-        peer.say(Bye(Reason.CLOSED))
-        self._bell.ring()
-        # The host hangs up when it has read that. To be first could take from it what it has not read yet.
-        await asyncio.wait([self._task], timeout=PATIENCE)
+        lost = peer.take_unhandled()
+        if peer.up:
+            self._closing = True
+            peer.leave(Reason.CLOSED)
+            self._bell.ring()
+            # The host hangs up when it has read that. To be first could take from it what it has not read yet.
+            await asyncio.wait([self._task], timeout=PATIENCE)
+        return lost
+
+    def _patience(self, stage: int) -> Patience:
+        now = asyncio.get_running_loop().time()
+        return Patience(WIRE_PATIENCE if stage == _JOINED else PATIENCE, self._link.peer.movement, now)
 
     def _hurry(self) -> None:
         """The host answers a ping at once, and says with it what it has handled."""
         self._link.peer.say(Ping(0))
         self._bell.ring()
+        self._wanted.ring()
 
     def _unsent(self) -> bool:
         return any(self._link.queues) or self._link.peer.has_unhandled

@@ -14,7 +14,7 @@ empty elsewhere: who the client is, the connection says.
 """
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Final, Literal, NamedTuple
 
 from msgspec import DecodeError, Meta
@@ -22,7 +22,7 @@ from msgspec.msgpack import Decoder, Encoder
 
 from kernelwire.channels import Channel
 from kernelwire.errors import GapNotice, InvalidMessage, LinkViolation
-from kernelwire.link.records import Lane
+from kernelwire.link.records import Lane, Lost
 from kernelwire.messages import Frame, WireMessage
 
 CHANNELS: Final = (Channel.SHELL, Channel.CONTROL, Channel.STDIN, Channel.IOPUB)
@@ -43,7 +43,7 @@ FRAMES_LIMIT: Final = 64 * 1024
 _Number = Annotated[int, Meta(ge=0, lt=len(CHANNELS))]
 _Size = Annotated[int, Meta(ge=0)]
 _Sizes = Annotated[tuple[_Size, ...], Meta(max_length=FRAMES_LIMIT)]
-_encode = Encoder().encode
+_encode, _decode = Encoder().encode, Decoder().decode
 _MESSAGE_HEAD = Decoder(tuple[_Number, bytes, _Sizes])
 _GAP_HEAD = Decoder(tuple[Literal[9], _Number, _Size | None, _Size | None, str])
 
@@ -95,6 +95,24 @@ def pack_gap(channel: Channel, count: int | None, size: int | None, reason: str)
     """A gap for a lane."""
     head = _encode((_GAP, _NUMBERS[channel], count, size, reason))
     return Payload((_LENGTH.pack(len(head)) + head,), 4 + len(head))
+
+
+def account(payloads: Iterable[Payload]) -> tuple[Lost, ...]:
+    """How much of each channel these are, gaps with what they stand for."""
+    losses: dict[int, Lost] = {}
+    for payload in payloads:
+        head = payload.pieces[0]
+        number, *rest = _decode(head[4:])
+        loss = Lost(number, 1, payload.size - len(head))
+        if number == _GAP:
+            loss = Lost(*rest[:3])
+        before = losses.get(loss.channel, Lost(loss.channel, 0, 0))
+        losses[loss.channel] = Lost(loss.channel, _sum(before.messages, loss.messages), _sum(before.size, loss.size))
+    return tuple(losses[number] for number in sorted(losses))
+
+
+def _sum(one: int | None, other: int | None) -> int | None:
+    return None if one is None or other is None else one + other
 
 
 def unpack(lane: int, data: memoryview) -> Item:

@@ -15,7 +15,7 @@ from typing import Final
 from kernelwire.channels import Channel
 from kernelwire.errors import LinkViolation
 from kernelwire.link.allowance import PATIENCE, Allowance
-from kernelwire.link.envelope import LANE_OF, pack
+from kernelwire.link.envelope import LANE_OF, Payload, pack
 from kernelwire.link.log import LOG_LIMIT, Feed, Log
 from kernelwire.link.peer import USUAL, Peer, Timing
 from kernelwire.link.queue import Queue
@@ -92,8 +92,11 @@ class Member:
 
     def send(self, channel: Channel, message: WireMessage) -> None:
         """Put a message on its lane."""
-        payload = pack(channel, message)
-        if LANE_OF[channel] is Lane.C:
+        self.put(LANE_OF[channel], pack(channel, message))
+
+    def put(self, lane: Lane, payload: Payload) -> None:
+        """Put a payload on a lane."""
+        if lane is Lane.C:
             self.controls.put(payload)
         else:
             self.feed.reply(payload)

@@ -203,6 +203,8 @@ def _frame_bytes(payload: Payload) -> int:
 
 def _is_pinned(payload: Payload) -> bool:
     """Who publishes one of these words in a small message pins it for nothing, which does no harm."""
+    if len(payload.pieces) == 1:  # a gap: what it stands for is not to be lost twice
+        return True
     if payload.size > _SMALL:
         return False
     data = b"".join(payload.pieces)  # not each piece by itself: this is done for all that comes

@@ -14,18 +14,20 @@ up        bye                                       the event; what comes after 
 up        anything else, or broken rules            a LinkViolation as the last event: drop the connection
 up        nothing, for :data:`PING_AFTER`           a ping
 up        nothing, for :data:`DEAD_AFTER`           `is_dead`: the caller drops the connection
+up        `leave`                                   a bye, after all news; it says what of the lanes did not go before
 up        `close`                                   down: the lanes keep what was not handled
 ========  ========================================  =======================================================
 
 Greetings come before: see :mod:`kernelwire.link.resume` for the rules, and the client's and the host's ends.
 """
 
+import math
 from collections import deque
 from dataclasses import dataclass
 from typing import Final
 
 from kernelwire.errors import LinkViolation
-from kernelwire.link.envelope import Item, unpack
+from kernelwire.link.envelope import Item, account, unpack
 from kernelwire.link.records import (
     FRAME_LIMIT,
     Beat,
@@ -34,10 +36,12 @@ from kernelwire.link.records import (
     Control,
     Data,
     Lane,
+    Lost,
     Ping,
     Pong,
     Position,
     Ready,
+    Reason,
     Status,
     decode,
 )
@@ -52,6 +56,11 @@ DEAD_AFTER: Final = 15.0
 
 STATUS_AFTER: Final = 0.1
 """Seconds that news of little weight may wait for company."""
+
+
+PART_STATUS_AFTER: Final = 0.5
+"""Seconds after which a message that has come in part only is news too: on a slow wire, nothing else shows the sender
+that it gets on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +113,9 @@ class Peer:
         self._heard = 0.0
         self._pinged: float | None = None
         self._status_due: float | None = None
+        self._part_due: float | None = None
         self._ended = False
+        self._leaving: Reason | None = None
         self._questions = 0  # records that wait to be sent, and questions in this frame
 
     @property
@@ -116,6 +127,11 @@ class Peer:
     def progress(self) -> int:
         """A number that changes whenever the other end has taken something."""
         return sum(lane.progress for lane in self.out)
+
+    @property
+    def movement(self) -> int:
+        """A number that also changes whenever the wire has taken something."""
+        return sum(lane.movement for lane in self.out)
 
     @property
     def has_unhandled(self) -> bool:
@@ -140,9 +156,9 @@ class Peer:
         for into in self.into:
             into.resume()
         self._controls.clear()
-        self._heard, self._pinged, self._status_due = now, None, None
+        self._heard, self._pinged, self._status_due, self._part_due = now, None, None, None
         self._frame_limit = FIRST_FRAME
-        self.up, self.pong, self._ended = True, 0, False
+        self.up, self.pong, self._ended, self._leaving = True, 0, False, None
 
     def close(self) -> None:
         """There is none any more."""
@@ -155,6 +171,15 @@ class Peer:
         """Send a control record, if there is a connection."""
         if self.up:
             self._controls.append(control)
+
+    def leave(self, reason: Reason) -> None:
+        """Say goodbye with the next frame, if there is a connection. What was not sent before never will be."""
+        if self.up:
+            self._leaving = reason
+
+    def take_unhandled(self) -> tuple[Lost, ...]:
+        """What the other end is not known to have handled, for who closes. It is nowhere any more then."""
+        return account(payload for lane in self.out for payload in lane.take_unhandled())
 
     def receive(self, plaintext: bytes, now: float) -> list[Event]:
         """Take a frame; return what happened, in order. A broken rule is the last of it: what came before counts."""
@@ -175,6 +200,8 @@ class Peer:
             events.append(violation)
         if self._status_due is None and any(lane.unsaid for lane in self.into):
             self._status_due = now + STATUS_AFTER
+        if self._part_due is None and any(lane.is_under_way for lane in self.into):
+            self._part_due = now + PART_STATUS_AFTER
         return events
 
     def has_frame(self, now: float) -> bool:
@@ -182,9 +209,16 @@ class Peer:
         if not self.up:
             return False
         (c, d), (from_c, from_d) = self.out, self.into
-        if self._controls or c.has_more or d.has_more or from_c.wants_status() or from_d.wants_status():
+        if (
+            self._leaving is not None
+            or self._controls
+            or c.has_more
+            or d.has_more
+            or from_c.wants_status()
+            or from_d.wants_status()
+        ):
             return True
-        if self._status_due is not None and now >= self._status_due:
+        if now >= self._news_due():
             return True
         return self._pinged is None and now >= self._heard + self._timing.ping_after
 
@@ -195,12 +229,17 @@ class Peer:
         for lane in self.into:
             if lane.has_news():
                 self._controls.append(lane.status())
-        self._status_due = None
+        self._status_due = self._part_due = None
         if self._pinged is None and now >= self._heard + self._timing.ping_after:
             self._pinged = now
             self._controls.append(Ping(0))
         controls = tuple(self._controls)
         self._controls.clear()
+        if self._leaving is not None:
+            lost = account(payload for lane in self.out for payload in lane.take_unsent())
+            bye = Bye(self._leaving, lost)
+            self.close()  # what comes after it does not count
+            return fill((*controls, bye), ())
         limit, self._frame_limit = self._frame_limit, min(2 * self._frame_limit, FRAME_LIMIT)
         return fill(controls, self.out, limit)
 
@@ -217,7 +256,13 @@ class Peer:
         if not self.up:
             return None
         ping = self._heard + (self._timing.ping_after if self._pinged is None else self._timing.dead_after)
-        return ping if self._status_due is None else min(ping, self._status_due)
+        return min(ping, self._news_due())
+
+    def _news_due(self) -> float:
+        due = math.inf if self._status_due is None else self._status_due
+        if self._part_due is not None and any(lane.is_under_way for lane in self.into):
+            due = min(due, self._part_due)
+        return due
 
     def _on_data(self, data: Data, events: list[Event]) -> None:
         message = self.into[data.lane].on_data(data)

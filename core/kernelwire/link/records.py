@@ -72,6 +72,20 @@ class Position(NamedTuple):
     offset: int
 
 
+class Lost(NamedTuple):
+    """Messages of one channel that were not sent before a goodbye, or not to their end.
+
+    Attributes:
+        channel: as in the head of a message.
+        messages: how many; None where nobody can know.
+        size: bytes of their frames together; None where nobody can know.
+    """
+
+    channel: int
+    messages: int | None
+    size: int | None
+
+
 class Control:
     """A control record: a dataclass whose fields, after `kind`, are the array's elements."""
 
@@ -199,10 +213,12 @@ class Bye(Control):
 
     Attributes:
         reason: a :class:`Reason`.
+        lost: what the other end should have got, and will not.
     """
 
     kind = 8
     reason: int
+    lost: tuple[Lost, ...] = ()
 
 
 def data_header(lane: int, seq: int, size: int, *, final: bool) -> bytes:
@@ -254,13 +270,20 @@ def _decode_control(body: memoryview) -> Control:
     if len(values) != len(checks) + 1 or not all(map(_fits, checks, values[1:])):
         raise LinkViolation(f"the fields of a {kind.__name__} record are not what they must be")
     fields = zip(checks, values[1:], strict=True)
-    control: Control = kind(*(_positions(value) if check == "lanes" else value for check, value in fields))
+    control: Control = kind(*(_MAKE[check](value) if check in _MAKE else value for check, value in fields))
     return control
 
 
 def _positions(value: Any) -> tuple[Position, Position]:
     c, d = value
     return Position(*c), Position(*d)
+
+
+def _losses(values: Any) -> tuple[Lost, ...]:
+    return tuple(Lost(*value) for value in values)
+
+
+_MAKE: Final[dict[str, Callable[[Any], Any]]] = {"lanes": _positions, "losses": _losses}
 
 
 def _is_number(value: Any) -> bool:
@@ -282,6 +305,16 @@ _CHECKS: Final[dict[str, Callable[[Any], bool]]] = {
     ),
 }
 
+
+def _is_loss(value: Any) -> bool:
+    if type(value) is not tuple or len(value) != 3:
+        return False
+    channel, *amounts = value
+    return type(channel) is int and 0 <= channel < 4 and all(each is None or _is_number(each) for each in amounts)
+
+
+_CHECKS["losses"] = lambda value: type(value) is tuple and len(value) <= 4 and all(map(_is_loss, value))
+
 _SHAPES: Final[dict[int, tuple[Any, tuple[str, ...]]]] = {
     1: (Hello, ("identity", "secret", "number", "lanes", "number?", "number")),
     2: (Welcome, ("epoch", "flag", "lanes", "number")),
@@ -290,7 +323,7 @@ _SHAPES: Final[dict[int, tuple[Any, tuple[str, ...]]]] = {
     5: (Pong, ("number",)),
     6: (Beat, ("number",)),
     7: (Beaten, ("number",)),
-    8: (Bye, ("number",)),
+    8: (Bye, ("number", "losses")),
     9: (Ready, ()),
 }
 

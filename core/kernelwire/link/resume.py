@@ -8,7 +8,9 @@ What a host makes of a hello, and a client of the welcome, is in the tables :dat
 """
 
 from collections import deque
+from collections.abc import Iterator
 from enum import Enum
+from itertools import islice
 from typing import Final, NamedTuple, Protocol
 
 from kernelwire.errors import LinkViolation
@@ -121,6 +123,25 @@ class OutLane:
     def progress(self) -> int:
         """A number that changes whenever the receiver has taken something."""
         return self._first + self._granted
+
+    @property
+    def movement(self) -> int:
+        """A number that also changes whenever the wire has taken something."""
+        return self.progress + self._sent
+
+    def take_unsent(self) -> Iterator[Payload]:
+        """What was not sent to its end on this connection, for who closes. The source has nothing any more then."""
+        yield from islice(self._items, self._at, None)
+        yield from self._take_source()
+
+    def take_unhandled(self) -> Iterator[Payload]:
+        """Likewise, with what was sent and is not handled as far as we know."""
+        yield from self._items
+        yield from self._take_source()
+
+    def _take_source(self) -> Iterator[Payload]:
+        while (payload := self._source.pull()) is not None:
+            yield payload
 
     def next_chunk(self, limit: int) -> Chunk | None:
         """What is to be sent next, as far as the receiver allows; it counts as sent then."""
@@ -247,6 +268,11 @@ class InLane:
             return self.unsaid > 0 and self._heavy >= _SPARSE_BYTES
         # What is left must never be so little that the sender waits for good.
         return self._heavy >= _SPARSE_BYTES or self._granted - self._accepted <= WINDOW[self._lane] // 2
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether there is room, and something came of which the sender has not heard."""
+        return self.room and self._heavy > 0
 
     def has_news(self) -> bool:
         """Whether there is anything to tell."""

@@ -8,10 +8,10 @@ from typing import Any, Final
 from kernelwire.channels import Channel
 from kernelwire.demultiplexer import KernelDemultiplexer
 from kernelwire.ends import KernelEnd
-from kernelwire.errors import ConnectionLost, EndOfChannel, PeerGone
+from kernelwire.errors import ConnectionLost, EndOfChannel, GapNotice, PeerGone
 from kernelwire.link.allowance import PATIENCE
-from kernelwire.link.dialer import LINGER, QUEUE_LIMIT, close
-from kernelwire.link.envelope import LANE_OF, MESSAGE_LIMIT, Item, pack
+from kernelwire.link.dialer import LINGER, QUEUE_LIMIT, WIRE_PATIENCE, close
+from kernelwire.link.envelope import LANE_OF, MESSAGE_LIMIT, Item, pack, pack_gap
 from kernelwire.link.host import REPLIES_LIMIT, HostLink, Member
 from kernelwire.link.log import Log
 from kernelwire.link.peer import USUAL, Peer, Timing
@@ -115,6 +115,7 @@ class Server:
             max_message_bytes=max_message_bytes,
             publish=self._publish,
             publish_now=self._publish_now,
+            tell_gap=self._tell_gap,
             on_room=self._make_room,
             on_close=self._close,
         )
@@ -236,7 +237,9 @@ class Server:
         """Send to one client; waits while it makes progress and too much waits for it on this lane already."""
         lane = LANE_OF[channel]
         await self._wait_while(
-            lambda: [member] if self._has(member) and member.held_on(lane) > QUEUE_LIMIT else [], REPLY_PATIENCE
+            lambda: [member] if self._has(member) and member.held_on(lane) > QUEUE_LIMIT else [],
+            REPLY_PATIENCE,
+            PATIENCE,
         )
         if not self._has(member):
             raise PeerGone("this client has left")
@@ -271,8 +274,20 @@ class Server:
             line.bell.ring()
         return True
 
-    async def _wait_while(self, in_the_way: Callable[[], Sequence[Member]], seconds: float) -> None:
-        """Until nobody is in the way any more but who makes no progress, or the time is over."""
+    async def _tell_gap(self, channel: Channel, notice: GapNotice, peer: bytes) -> None:
+        payload = pack_gap(channel, notice.count, notice.size, notice.reason)
+        if channel is Channel.IOPUB:
+            async with self._publishing:
+                self._link.log.append(payload)
+        elif (member := self._link.members.get(peer)) is not None:
+            member.put(LANE_OF[channel], payload)
+        else:
+            raise PeerGone("this client has left")
+        for line in self._lines.values():
+            line.bell.ring()
+
+    async def _wait_while(self, in_the_way: Callable[[], Sequence[Member]], seconds: float, patience: float) -> None:
+        """Until nobody is in the way any more but for whom nothing moves for so long, or the time is over."""
         loop = asyncio.get_running_loop()
         until = loop.time() + seconds
         seen: dict[Member, Patience] = {}
@@ -281,8 +296,7 @@ class Server:
             if now >= until:
                 return
             for member in members:
-                patience = seen.setdefault(member, Patience(PATIENCE, None, now))
-                if patience.is_over(member.peer.progress, now):
+                if seen.setdefault(member, Patience(patience, None, now)).is_over(member.peer.movement, now):
                     member.give_up()
             waiting = [seen[member].until for member in members if not member.is_stuck]
             if waiting:
@@ -292,7 +306,7 @@ class Server:
         self._link.forget(member)
         self._detach(member)
         if (line := self._lines.get(member.identity)) is not None:
-            member.peer.say(Bye(Reason.OVERFLOW))
+            member.peer.leave(Reason.OVERFLOW)
             line.bell.ring()
             asyncio.get_running_loop().call_later(PATIENCE, line.task.cancel)  # if it does not even take that
 
@@ -329,9 +343,9 @@ class Server:
         for line in self._lines.values():
             line.member.peer.say(Ping(0))  # the answer says what was handled
             line.bell.ring()
-        await self._wait_while(unserved, LINGER)
+        await self._wait_while(unserved, LINGER, WIRE_PATIENCE)
         for line in self._lines.values():
-            line.member.peer.say(Bye(Reason.CLOSED))
+            line.member.peer.leave(Reason.CLOSED)
             line.bell.ring()
         if lines := [line.task for line in self._lines.values()]:
             # Clients hang up when they have read that. To be first could take from them what they have not read yet.

@@ -5,7 +5,7 @@ import os
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -14,7 +14,7 @@ from kernelwire.backend import Backend, Capabilities
 from kernelwire.bridge import open_bridge
 from kernelwire.connection import ConnectionInfo
 from kernelwire.ends import ClientEnd, KernelEnd
-from kernelwire.errors import NotSupported
+from kernelwire.errors import NotSupported, Undelivered
 from kernelwire.message_channel import MessageChannel, MessageReceiver, MessageSender
 from kernelwire.messages import Message, WireMessage
 from kernelwire.session import Session
@@ -190,8 +190,9 @@ class Pair:
         return self._open_another()
 
     async def close_clients(self) -> None:
-        """Close every client."""
-        await self._clients.aclose()
+        """Close every client. What has not arrived then was not to arrive: many behaviours end in the middle."""
+        with suppress(Undelivered):
+            await self._clients.aclose()
 
     async def aclose(self) -> None:
         """Close the clients, then the kernel."""

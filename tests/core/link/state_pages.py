@@ -53,6 +53,7 @@ CHOICES: Final = (
     (resume, "WINDOW"),
     (resume, "KEPT_LIMIT"),
     (peer, "STATUS_AFTER"),
+    (peer, "PART_STATUS_AFTER"),
     (peer, "PING_AFTER"),
     (peer, "DEAD_AFTER"),
     (log, "LOG_LIMIT"),

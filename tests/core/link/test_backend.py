@@ -7,7 +7,7 @@ import pytest
 from kernelwire.backend import Backend
 from kernelwire.channels import Channel
 from kernelwire.connection import ConnectionInfo
-from kernelwire.errors import InvalidField, InvalidIdentity, NotSupported
+from kernelwire.errors import InvalidField, InvalidIdentity, NotSupported, Undelivered
 from kernelwire.link import seal
 from kernelwire.link.backend import PipeBackend
 from kernelwire.link.pipe import Pipe
@@ -141,15 +141,14 @@ async def test_two_rooms_behind_one_intermediary_are_not_mixed_up() -> None:
 
     backend = Rooms()
     right, wrong = INFO.replace(room="right"), INFO.replace(room="wrong")
-    async with (
-        await backend.serve(right) as kernel,
-        await backend.connect(right, identity=b"a") as client,
-        await backend.connect(wrong, identity=b"b") as stray,
-    ):
+    async with await backend.serve(right) as kernel, await backend.connect(right, identity=b"a") as client:
+        stray = await backend.connect(wrong, identity=b"b")
         await stray.shell.send(message("not for this kernel"))
         await client.shell.send(message("for this one"))
         assert await texts(kernel.shell, 1) == ["for this one"]
         await backend.network.dialled(4)
+        with pytest.raises(Undelivered):
+            await stray.aclose()
 
 
 async def test_settings_are_the_backends_to_choose() -> None:

@@ -89,10 +89,10 @@ async def test_a_late_answer_is_not_the_next_ones(host: Host) -> None:
 
 
 async def test_a_host_that_is_there_and_does_not_answer_for_its_kernel(host: Host) -> None:
-    beat = beating(host, 0.01)
+    beat = beating(host, 0.1)
     await settle()
     host.decline(1)
-    with pytest.raises(NoBeat, match=r"within 0\.01 s") as caught:
+    with pytest.raises(NoBeat, match=r"within 0\.1 s") as caught:
         await beat
     assert is_mere_miss(caught.value)
 
@@ -101,16 +101,16 @@ async def test_a_host_that_is_there_and_does_not_answer_for_its_kernel(host: Hos
 async def test_an_answer_in_the_nick_of_time_counts(host: Host, earlier: float) -> None:
     """The time is over and the answer is there, both in one turn of the loop, whichever comes first."""
     loop = asyncio.get_running_loop()
-    beat = beating(host, 0.01)
+    beat = beating(host, 0.1)
     await asyncio.sleep(0)
-    due = loop.time() + 0.01
-    loop.call_at(due - 0.005, time.sleep, 0.05)
+    due = loop.time() + 0.1
+    loop.call_at(due - 0.05, time.sleep, 0.1)
     loop.call_at(due - earlier, host.answer, 1)
     assert await beat >= 0
 
 
 async def test_its_answer_to_a_ping_goes_for_those_before_it_too(host: Host) -> None:
-    beats = [beating(host, 0.01) for _ in range(3)]
+    beats = [beating(host, 0.1) for _ in range(3)]
     await settle()
     host.decline(2)
     outcomes = await asyncio.gather(*beats, return_exceptions=True)

@@ -1,6 +1,7 @@
 """A client's end of a link, over pipes that hang, break, freeze and lie: what it makes of each, and what it leaves."""
 
 import asyncio
+import contextlib
 import functools
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from kernelwire.channels import Receiver
 from kernelwire.client import KernelClient
 from kernelwire.ends import ClientEnd, KernelEnd
 from kernelwire.errors import (
@@ -19,6 +21,7 @@ from kernelwire.errors import (
     KernelwireError,
     NoBeat,
     OutcomeUnknown,
+    Undelivered,
     WireDown,
     WrongLoop,
 )
@@ -64,6 +67,8 @@ def _in_haste(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "FIRST_DELAYS", (0.0, 0.0, 0.001))
     monkeypatch.setattr(module, "DELAY", 0.002)
     monkeypatch.setattr(module, "PATIENCE", 0.05)
+    monkeypatch.setattr(module, "WIRE_PATIENCE", 0.05)
+    monkeypatch.setattr(server, "WIRE_PATIENCE", 0.05)
     monkeypatch.setattr(module, "CLOSING_TIME", 0.05)
     monkeypatch.setattr(server, "PATIENCE", 0.05)
 
@@ -73,6 +78,7 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where everything is to arrive, however busy the machine."""
     for end in (server, module):
         monkeypatch.setattr(end, "PATIENCE", 60.0)
+        monkeypatch.setattr(end, "WIRE_PATIENCE", 60.0)
         monkeypatch.setattr(end, "LINGER", 60.0)
 
 
@@ -204,6 +210,37 @@ async def test_a_host_without_room_is_asked_again(network: Network) -> None:
         await say(sealed, Welcome(7, False, NOTHING, 0))
         await say(sealed, Ready())
         await end.iopub.ready()
+
+
+def test_attempts_become_rarer_and_for_ten_minutes_there_is_always_one_within_a_second(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.undo()
+    delays = [module.delay(attempt) for attempt in range(2000)]
+    assert delays[0] == 0
+    assert delays == sorted(delays)
+    assert delays[-1] == module.delay(10**9) == module.LONGEST_DELAY
+    swift = [each for each in delays if 1.5 * each < 1]
+    assert sum(swift) * 1.25 > 600
+    assert sum(1.5 * each for each in delays if each < module.LONGEST_DELAY) < 2 * 3600
+
+
+async def test_who_sends_something_is_not_made_to_wait_for_an_attempt_that_is_far_off(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "SWIFT_ATTEMPTS", 0)
+    monkeypatch.setattr(module, "_DOUBLED_AFTER", 0.01)
+    monkeypatch.setattr(module, "LONGEST_DELAY", 3600.0)
+    backend = MemoryBackend()
+    backend.network.down = OSError("nobody there")
+    async with await backend.connect(INFO, identity=b"me") as client:
+        await backend.network.dialled(3)
+        await asyncio.sleep(0.02)
+        assert backend.network.dials <= 4
+        backend.network.down = None
+        async with await backend.serve(INFO) as kernel:
+            await client.shell.send(message("now"))
+            assert await texts(kernel.shell, 1) == ["now"]
 
 
 async def test_who_is_greeted_and_gets_nowhere_does_not_ask_again_at_once(
@@ -690,10 +727,74 @@ async def test_closing_costs_no_more_than_its_patience(
     async with joined() as (backend, _, client):
         trouble(backend.network)
         await client.shell.send(message("cannot arrive", size=1_000_000))
-        await client.aclose()
+        with pytest.raises(Undelivered) as caught:
+            await client.aclose()
+        assert (caught.value.count, caught.value.size) == (1, 1_000_013)
+        await client.aclose()  # it is closed, and has said so
         await ends_with(client, ChannelClosed, "closed by this end")
         assert all(near.closings for near, _ in backend.network.pairs)
         backend.network.thaw()
+
+
+async def test_what_was_lost_by_closing_is_no_news_to_whom_something_else_went_wrong(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def fail() -> None:
+        async with await MemoryBackend().connect(INFO, identity=b"me") as client:
+            await client.shell.send(message("cannot arrive"))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await fail()
+    assert "closed before 1 messages of 13 bytes" in caplog.text
+
+
+async def test_a_client_counts_what_the_host_has_not_handled_and_nothing_else() -> None:
+    async with joined() as (backend, kernel, client):
+        for number in range(10):
+            await client.shell.send(message(number))
+            await client.control.send(message(number))
+        for name in ("shell", "control"):
+            assert await texts(getattr(kernel, name), 10) == [str(number) for number in range(10)]
+            await getattr(kernel, name).send(message("which says that all was handled", b"me"))
+            await getattr(client, name).receive()
+        _down(backend.network)
+        for number in range(3):
+            await client.stdin.send(message(number, size=100))
+        with pytest.raises(Undelivered) as caught:
+            await client.aclose()
+        assert (caught.value.count, caught.value.size) == (3, 303)
+
+
+async def test_what_a_host_could_not_send_before_it_closed_is_a_gap() -> None:
+    async with joined() as (_, kernel, client):
+        client.shell._inbox.full = True  # type: ignore[attr-defined] # so that nothing is granted after what was
+        for number in range(100, 200):
+            await kernel.iopub.send(message(number, size=50_000))
+            await kernel.shell.send(message(number, b"me", size=1000))
+        await kernel.aclose()
+        client.shell._inbox.full = False  # type: ignore[attr-defined]
+        for channel, size in ((client.iopub, 50_003), (client.shell, 1003)):
+            notice = await _first_gap(channel)
+            assert notice.count is not None
+            assert 0 < notice.count < 100
+            assert notice.size == notice.count * size
+
+
+async def _first_gap(channel: Receiver) -> GapNotice:
+    """After messages that are as they must be, and with those that are missing a hundred."""
+    count = 0
+    while True:
+        try:
+            received = await channel.receive()
+        except GapNotice as notice:
+            missing = notice
+            break
+        assert text(received) == str(100 + count)
+        count += 1
+    assert count + (missing.count or 0) == 100
+    assert "closed before" in missing.reason
+    return missing
 
 
 async def test_closing_against_somebody_who_never_shakes_hands_costs_no_more(
@@ -708,7 +809,8 @@ async def test_closing_against_somebody_who_never_shakes_hands_costs_no_more(
             await (await network.accept()).aclose()
 
     hanging_up = asyncio.create_task(hang_up())
-    await end.aclose()
+    with pytest.raises(Undelivered, match="1 messages of 13 bytes"):
+        await end.aclose()
     hanging_up.cancel()
     await asyncio.wait([hanging_up])
 
@@ -741,7 +843,8 @@ async def test_a_cancelled_closing_still_closes() -> None:
             await settle(turns)
             closing.cancel()
             await asyncio.wait([closing])
-            await client.aclose()
+            with contextlib.suppress(Undelivered):  # from whichever of the two comes to it
+                await client.aclose()
             assert all(near.closings for near, _ in backend.network.pairs)
             backend.network.thaw()
 

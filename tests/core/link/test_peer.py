@@ -12,7 +12,17 @@ from kernelwire.channels import Channel
 from kernelwire.errors import GapNotice, LinkViolation
 from kernelwire.link import peer as module
 from kernelwire.link.envelope import LANE_OF, Item, pack, pack_gap
-from kernelwire.link.peer import ANSWERS_LIMIT, DEAD_AFTER, FIRST_FRAME, PING_AFTER, STATUS_AFTER, Event, Peer, Timing
+from kernelwire.link.peer import (
+    ANSWERS_LIMIT,
+    DEAD_AFTER,
+    FIRST_FRAME,
+    PART_STATUS_AFTER,
+    PING_AFTER,
+    STATUS_AFTER,
+    Event,
+    Peer,
+    Timing,
+)
 from kernelwire.link.queue import Queue
 from kernelwire.link.records import (
     FRAME_LIMIT,
@@ -23,6 +33,7 @@ from kernelwire.link.records import (
     Data,
     Hello,
     Lane,
+    Lost,
     Ping,
     Pong,
     Position,
@@ -40,6 +51,7 @@ from .state_pages import state_rows
 
 NOW = 1000.0
 LIMIT = 10_000_000
+PAYLOAD = pack(Channel.SHELL, WireMessage([b"handled"])).size
 HELLO = Hello(b"me", bytes(32), 0, NOTHING)
 WELCOME = Welcome(1, False, NOTHING, 0)
 
@@ -381,6 +393,23 @@ def test_without_room_a_large_message_leaves_nothing_to_say() -> None:
     assert end.says() == [Status(1, 0, 300_000 + WINDOW[Lane.D])]
 
 
+def test_a_message_that_comes_slowly_is_news_in_part() -> None:
+    end = End().settle()
+    end.hear(data_header(1, 1, 10_000, final=False) + bytes(10_000))
+    assert end.peer.wake_at() == NOW + PART_STATUS_AFTER
+    assert end.says(NOW + PART_STATUS_AFTER - 0.01) == []
+    assert end.says(NOW + PART_STATUS_AFTER) == [Status(1, 0, WINDOW[Lane.D] + 10_000)]
+    assert end.says(NOW + 2 * PART_STATUS_AFTER) == []
+
+
+def test_a_part_is_no_news_where_there_is_no_room() -> None:
+    end = End().settle()
+    end.hear(data_header(1, 1, 10_000, final=False) + bytes(10_000))
+    end.peer.into[Lane.D].room = False
+    assert end.says(NOW + PART_STATUS_AFTER) == []
+    assert end.peer.wake_at() == NOW + PING_AFTER
+
+
 # Up: the rest.
 
 
@@ -411,9 +440,65 @@ def test_controls_are_of_one_connection() -> None:
 def test_what_is_said_goes_once() -> None:
     end = End().settle()
     end.peer.say(Beat(1))
-    end.peer.say(Bye(Reason.CLOSED))
-    assert end.says() == [Beat(1), Bye(Reason.CLOSED)]
+    assert end.says() == [Beat(1)]
     assert end.says() == []
+
+
+@row("up", "`leave`")
+def test_a_bye_goes_last_and_after_all_news() -> None:
+    end = End().settle()
+    end.peer.leave(Reason.CLOSED)
+    end.peer.say(Beat(1))
+    end.hear(message(Channel.SHELL, b"handled"))
+    assert end.says() == [Beat(1), Status(1, 1, WINDOW[Lane.D] + PAYLOAD), Bye(Reason.CLOSED)]
+    assert end.says() == []
+    assert not end.peer.up
+
+
+@row("up", "`leave`")
+def test_a_bye_says_what_did_not_go_before() -> None:
+    end = End()
+    end.put(Channel.SHELL, bytes(100))
+    end.put(Channel.IOPUB, bytes(200))
+    end.put(Channel.IOPUB, bytes(300), bytes(7))
+    end.queues[1].put(pack_gap(Channel.IOPUB, 5, 1000, "before"))
+    end.put(Channel.CONTROL, bytes(9))
+    end.put(Channel.STDIN, b"goes")
+    end.hear(Status(1, 0, 120))  # enough for the reply, and for a part of what follows
+    end.settle()
+    end.peer.leave(Reason.CLOSED)
+    lost = (Lost(1, 1, 9), Lost(2, 1, 4), Lost(3, 7, 1507))
+    assert end.says() == [Bye(Reason.CLOSED, lost)]
+
+
+@row("up", "`leave`")
+def test_what_nobody_could_count_is_counted_by_no_bye() -> None:
+    end = End()
+    end.put(Channel.IOPUB, bytes(200))
+    end.queues[1].put(pack_gap(Channel.IOPUB, None, None, "before"))
+    end.settle()
+    end.peer.leave(Reason.CLOSED)
+    assert end.says() == [Bye(Reason.CLOSED, (Lost(3, None, None),))]
+
+
+@row("down", "anything else")
+def test_nobody_leaves_who_is_not_there() -> None:
+    end = End(up=False)
+    end.peer.leave(Reason.CLOSED)
+    end.peer.open(NOTHING, NOW)
+    assert not any(isinstance(each, Bye) for each in end.says())
+
+
+def test_what_is_not_known_to_be_handled_is_counted_in_the_end() -> None:
+    end = End()
+    end.put(Channel.SHELL, bytes(100))
+    end.put(Channel.SHELL, bytes(50))
+    end.put(Channel.CONTROL, bytes(20))
+    end.allow()
+    end.settle()
+    end.hear(Status(1, 1, LIMIT))
+    end.put(Channel.STDIN, bytes(3))
+    assert end.peer.take_unhandled() == (Lost(0, 1, 50), Lost(1, 1, 20), Lost(2, 1, 3))
 
 
 def test_a_connection_begins_with_small_frames() -> None:

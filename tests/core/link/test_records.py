@@ -22,6 +22,7 @@ from kernelwire.link.records import (
     Data,
     Hello,
     Lane,
+    Lost,
     Ping,
     Pong,
     Position,
@@ -40,11 +41,13 @@ numbers = st.integers(0, 2**64 - 1)
 positions = st.builds(Position, numbers, numbers)
 lanes = st.tuples(positions, positions)
 identities = st.binary(min_size=1, max_size=64).filter(lambda each: each[0] != 0)
+losses = st.builds(Lost, st.integers(0, 3), st.none() | numbers, st.none() | numbers)
 controls = st.one_of(
     st.builds(Hello, identities, st.binary(min_size=32, max_size=32), numbers, lanes, st.none() | numbers, numbers),
     st.builds(Welcome, st.integers(1, 2**64 - 1), st.booleans(), lanes, numbers),
     st.builds(Status, st.integers(0, 1), numbers, numbers),
-    *(st.builds(kind, numbers) for kind in (Ping, Pong, Beat, Beaten, Bye)),
+    *(st.builds(kind, numbers) for kind in (Ping, Pong, Beat, Beaten)),
+    st.builds(Bye, numbers, st.lists(losses, max_size=4).map(tuple)),
     st.builds(Ready),
 )
 chunks = st.builds(
