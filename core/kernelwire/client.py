@@ -327,7 +327,9 @@ class KernelClient:
         return await self._router.comms.open(target_name, data, buffers)
 
     def on_comm(self, target_name: str, on_open: OnOpen | None) -> None:
-        """Take the comms that the kernel opens for a target: `on_open` is called with each; None ends that."""
+        """Take the comms that the kernel opens for a target: `on_open` is called with each; None ends that. If it is a
+        coroutine function, it runs as a task, at the most until the client is closed.
+        """
         self._router.comms.expect(target_name, on_open)
 
     async def _first_answer(self) -> Message:

@@ -4,13 +4,14 @@ Source: "Messaging in Jupyter", section "Custom Messages". A comm has an id that
 for a *target*, sends data and buffers, and closes it.
 """
 
+import inspect
 import logging
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, Self
 
 from kernelwire.channels import until_end
-from kernelwire.errors import ChannelClosed, KernelwireError
+from kernelwire.errors import ChannelClosed, KernelwireError, RequestFailed, WireError
 from kernelwire.inbox import GAP_LIMIT, Inbox
 from kernelwire.messages import Message
 
@@ -99,8 +100,15 @@ class Comm:
         self._inbox.close(error)
 
 
-OnOpen = Callable[[Comm], None]
-"""Takes a comm that the kernel has opened; must not block."""
+OnOpen = Callable[[Comm], object]
+"""Takes a comm that the kernel has opened; must not block. What it returns is awaited, in a task, if it can be."""
+
+
+class Spawn(Protocol):
+    """Begins a task, which ends with the client."""
+
+    def __call__(self, work: Callable[[Awaitable[object]], Awaitable[None]], handling: Awaitable[object], /) -> object:
+        """Of a function and its argument."""
 
 
 class Comms:
@@ -109,11 +117,13 @@ class Comms:
     Arguments:
         send: sends on shell.
         on_use: called when this client opens a comm, or is ready to take those of a target.
+        spawn: begins a task.
     """
 
-    def __init__(self, send: Send, on_use: Callable[[], None]) -> None:
+    def __init__(self, send: Send, on_use: Callable[[], None], spawn: Spawn) -> None:
         self.send = send
         self._on_use = on_use
+        self._spawn = spawn
         self._open: dict[str, Comm] = {}
         self._targets: dict[str, OnOpen] = {}
 
@@ -177,6 +187,18 @@ class Comms:
         comm = Comm(self, comm_id, target_name, data if isinstance(data, Mapping) else {})
         self._open[comm_id] = comm
         try:
-            on_open(comm)
+            handling = on_open(comm)
         except Exception:  # noqa: BLE001 - the caller's code; what comes next on iopub must still be read
             _log.exception("the handler of a comm failed")
+            return
+        if inspect.isawaitable(handling):
+            self._spawn(_handled, handling)
+
+
+async def _handled(handling: Awaitable[object]) -> None:
+    try:
+        await handling
+    except (RequestFailed, WireError) as error:  # the kernel, or the wire, has ended, and the comm with it
+        _log.debug("the handler of a comm ended: %s", error)
+    except Exception:  # noqa: BLE001 - the caller's code, and none of the client's business
+        _log.exception("the handler of a comm failed")

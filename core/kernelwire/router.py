@@ -71,7 +71,7 @@ class Router:
         if Channel.HEARTBEAT in end.channels:
             self.monitor = HeartbeatMonitor(end.heartbeat, time_to_dead=time_to_dead, on_change=self._on_heartbeat)
         self._requests = Pending(end.iopub if Channel.IOPUB in end.channels else None)
-        self.comms = Comms(self._send_comm, self._requests.listen)
+        self.comms = Comms(self._send_comm, self._requests.listen, self._spawn)
         self._end = end
         self._session = session
         self._time_to_dead = time_to_dead

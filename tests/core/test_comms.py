@@ -1,6 +1,7 @@
 """Comms, opened from either side, over the in-process transport."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from kernelwire.client import KernelClient
 from kernelwire.comms import Comm
 from kernelwire.connection import ConnectionInfo
-from kernelwire.errors import ChannelClosed, EndOfChannel
+from kernelwire.errors import ChannelClosed, EndOfChannel, KernelDied
 from kernelwire.session import Session
 from kernelwire_inprocess import InProcessBackend
 
@@ -109,6 +110,45 @@ async def test_a_handler_that_fails_stops_nothing(
     await kernel.idle(request)
     assert await result == "after"
     assert "handler of a comm failed" in caplog.text
+
+
+@pytest.mark.parametrize("ends", ["by itself", "with the kernel", "by a mistake", "with the client"])
+async def test_a_handler_that_waits(
+    client: KernelClient, kernel: RawKernel, caplog: pytest.LogCaptureFixture, ends: str
+) -> None:
+    caplog.set_level(logging.DEBUG, "kernelwire.comms")
+    got: list[object] = []
+    ended = asyncio.Event()
+
+    async def handle(comm: Comm) -> None:
+        try:
+            async for message in comm:
+                got.append(message.content["data"])
+                if ends == "by a mistake":
+                    raise ZeroDivisionError
+        finally:
+            ended.set()
+
+    client.on_comm("plots", handle)
+    asking = asyncio.create_task(client.complete(""))
+    request = await kernel.asked()
+    await kernel.publish(request, "comm_open", comm_id="1", target_name="plots", data={})
+    await kernel.publish(request, "comm_msg", comm_id="1", data={"x": 1})
+    if ends == "by itself":
+        await kernel.publish(request, "comm_close", comm_id="1", data={})
+    await kernel.reply(request)
+    await asking
+    if ends == "with the kernel":
+        client.on_kernel_end(KernelDied("it died"))
+    if ends == "with the client":
+        await settle()
+        await client.__aexit__(None, None, None)
+    async with asyncio.timeout(60):
+        await ended.wait()
+    await settle()
+    assert got == [{"x": 1}]
+    assert ("the handler of a comm failed" in caplog.text) is (ends == "by a mistake")
+    assert ("the handler of a comm ended: it died" in caplog.text) is (ends == "with the kernel")
 
 
 async def _await(execution: object) -> str:
