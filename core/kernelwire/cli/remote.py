@@ -1,16 +1,21 @@
-"""What ``start`` and ``kernels`` do with ``--host``: on another machine, through its host."""
+"""What ``start``, ``restart`` and ``kernels`` do with ``--host``: on another machine, through its host."""
 
 import argparse
 import json
+from pathlib import Path
 from typing import Final
 
 from kernelwire.cli import OK
 from kernelwire.cli.arguments import telling
+from kernelwire.cli.running import find, read
 from kernelwire.connection_file import ConnectionFile
 from kernelwire.errors import ConfigurationError
 from kernelwire.host.remote import RemoteHost
 
 HELP: Final = "the file of a host's ticket, or - for standard input: do it there"
+
+KERNEL_ID: Final = "kernel_id"
+"""The field of a connection file with what the host calls the kernel."""
 
 _LOCAL: Final = ("transport", "ip", "encryption", "argument", "foreground")
 
@@ -35,7 +40,8 @@ async def start(arguments: argparse.Namespace, defaults: argparse.Namespace) -> 
             arguments.kernel, cwd=arguments.cwd, env=dict(arguments.env), timeout=arguments.timeout
         )
     try:
-        path = ConnectionFile.write(kernel.info, arguments.connection_file).path
+        info = kernel.info.replace(**{KERNEL_ID: kernel.kernel_id})
+        path = ConnectionFile.write(info, arguments.connection_file).path
     except BaseException:
         await host.shutdown(kernel.kernel_id, now=True)
         raise
@@ -46,6 +52,23 @@ async def start(arguments: argparse.Namespace, defaults: argparse.Namespace) -> 
         "kernel_id": kernel.kernel_id,
     }
     print(json.dumps(report) if arguments.json else path, flush=True)
+    return OK
+
+
+async def restart(arguments: argparse.Namespace) -> int:
+    """Have a kernel started again there; its connection file stays as it is.
+
+    Arguments:
+        arguments: of ``kernelwire restart``; its ``file`` may be what the host calls the kernel.
+
+    Raises:
+        KernelwireError: as :meth:`kernelwire.host.remote.RemoteHost.restart`.
+    """
+    host = RemoteHost.of(arguments.host)
+    running = {kernel["kernel_id"] for kernel in await host.kernels()}
+    kernel_id = arguments.file if arguments.file in running else _kernel_id(find(arguments.file))
+    with telling():
+        await host.restart(kernel_id, now=arguments.now, timeout=arguments.timeout)
     return OK
 
 
@@ -63,3 +86,10 @@ async def kernels(arguments: argparse.Namespace) -> int:
         words = (kernel["kernel_id"], kernel["kernel_name"], kernel["state"], kernel["reason"] or "")
         print("  ".join(" ".join(str(word).split()) for word in words).rstrip())
     return OK
+
+
+def _kernel_id(path: Path) -> str:
+    kernel_id = read(path).info.extra.get(KERNEL_ID)
+    if not isinstance(kernel_id, str):
+        raise ConfigurationError(f"{path}: not of a kernel that 'kernelwire start --host' has started")
+    return kernel_id

@@ -4,6 +4,7 @@ The new one has the same connection file, address and key, and is started in the
 and variables of --env. A kernel that has died is started again.
 
     kernelwire restart kernel-1234.json
+    kernelwire restart --host host.ticket remote.json    # one that 'kernelwire start --host' has started
 """
 
 import argparse
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from kernelwire import kernelspecs
-from kernelwire.cli import OK, signals
+from kernelwire.cli import OK, remote, signals
 from kernelwire.cli.arguments import seconds, telling
 from kernelwire.cli.keeper import RESTART, RESTART_NOW
 from kernelwire.cli.running import Record, RunningKernel, find, read, taken
@@ -37,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     parser.add_argument("--now", action="store_true", help="kill it at once instead of asking it to end")
     parser.add_argument("--timeout", type=seconds, default=60.0, metavar="S", help="seconds until it must answer (60)")
+    parser.add_argument("--host", metavar="FILE", help=remote.HELP)
     parser.add_argument(
         "file",
         metavar="FILE",
@@ -46,6 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Restart it."""
+    if arguments.host is not None:
+        return signals.run(remote.restart(arguments))
     return signals.run(_run(arguments))
 
 
@@ -75,6 +79,11 @@ def _known(kernel: RunningKernel) -> Record:
     if kernel.record is not None and kernel.record.kernel.is_here:
         return kernel.record
     file, name = shlex.quote(str(kernel.path)), kernel.info.kernel_name
+    if remote.KERNEL_ID in kernel.info.extra:
+        raise ConfigurationError(
+            f"{kernel.path}: this kernel runs at a host, and only that can start it again: kernelwire restart "
+            f"--host TICKET {file}"
+        )
     instead = f"kernelwire start --kernel {shlex.quote(name)}" if name else "kernelwire start"
     raise ConfigurationError(
         f"{kernel.path}: 'kernelwire start' did not start this kernel here, so how to start it again is not known, and "

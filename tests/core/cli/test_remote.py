@@ -7,7 +7,7 @@ from pathlib import Path
 
 from kernelwire.processes import ProcessIdentity
 
-from .conftest import Command, Done
+from .conftest import Command
 from .test_host import Network, network
 
 EXAMPLE = Path(__file__).parents[3] / "docs" / "examples" / "remote_kernel.py"
@@ -22,7 +22,7 @@ async def test_started_listed_used_and_stopped_there(network: Network) -> None:
     assert started.code == 0, started.err
     report = json.loads(started.out)
     code = "import os; print(os.environ['A'])"
-    assert await run("exec", "--connect", "k.json", code) == Done(0, "1\n", "")
+    assert (await run("exec", "--connect", "k.json", code))[:2] == (0, "1\n")
     listed = json.loads((await run("kernels", "--host", "host.ticket", "--json")).out)
     assert [each["name"] for each in listed["kernelspecs"]] == ["python3"]
     (kernel,) = listed["kernels"]
@@ -32,6 +32,19 @@ async def test_started_listed_used_and_stopped_there(network: Network) -> None:
     refused = await run("start", "--host", "host.ticket", "--kernel", "other")
     assert (refused.code, refused.err.count("\n")) == (2, 1)
     assert "'other' is not one that this host allows" in refused.err
+    without = await run("restart", "k.json")
+    assert (without.code, without.err.count("\n")) == (2, 1)
+    assert "kernelwire restart --host TICKET" in without.err
+    pids = {kernel["pid"]}
+    for name in ("k.json", report["kernel_id"]):
+        restarted = await run("restart", "--host", "host.ticket", name)  # which may say that it takes a while
+        assert (restarted.code, restarted.out) == (0, ""), restarted.err
+        done = await run("exec", "--connect", "k.json", code + "; print(os.getpid())")
+        assert done.code == 0, done.err
+        value, pid = done.out.split()
+        assert value == "1"
+        pids.add(int(pid))
+    assert len(pids) == 3
     stopped = await run("stop", "k.json")
     assert stopped.code == 0, stopped.err
     example = await asyncio.create_subprocess_exec(
@@ -51,5 +64,8 @@ async def test_started_listed_used_and_stopped_there(network: Network) -> None:
 async def test_what_makes_no_sense_there(real_kernels: Command) -> None:
     done = await real_kernels.run("start", "--host", "host.ticket", "--transport", "ipc")
     assert (done.code, done.err) == (2, "kernelwire: --transport: not with --host, which decides that itself\n")
+    for command in (("kernels",), ("restart", "x.json")):
+        done = await real_kernels.run(*command, "--host", "no-such-file")
+        assert (done.code, done.err.count("\n")) == (2, 1)
     done = await real_kernels.run("kernels", "--host", "no-such-file")
     assert done.code == 2
