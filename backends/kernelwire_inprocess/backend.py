@@ -101,7 +101,9 @@ class Kernel(LoopBound):
         self._name = name
         self._names = names
         self._process = os.getpid()
-        self.demultiplexer = KernelDemultiplexer(max_message_bytes=MAX_MESSAGE_BYTES, held=held, on_close=self._close)
+        self.demultiplexer = KernelDemultiplexer(
+            max_message_bytes=MAX_MESSAGE_BYTES, held=held, has_takers=True, on_close=self._close
+        )
 
     @property
     def lives_here(self) -> bool:

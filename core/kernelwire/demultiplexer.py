@@ -132,7 +132,8 @@ class KernelDemultiplexer:
         held: bound in bytes for what is held unread on each channel.
         publish: puts a message on all wires at once; one after the other if None.
         publish_now: likewise, if nobody has to wait for that; whether it did.
-        tell_gap: as for KernelEnd; if None, clients in this process can be told.
+        tell_gap: as for KernelEnd.
+        has_takers: every client is attached with a taker, through which it can be told of a gap.
         on_room: called when a channel that was full has room again.
         on_close: as for KernelEnd.
 
@@ -148,6 +149,7 @@ class KernelDemultiplexer:
         publish: Transmit | None = None,
         publish_now: TransmitNow | None = None,
         tell_gap: TellGap | None = None,
+        has_takers: bool = False,
         on_room: Callable[[], None] | None = None,
         on_close: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
@@ -163,7 +165,7 @@ class KernelDemultiplexer:
             stdin=QueuedStdin(outlets[Channel.STDIN], self._inboxes[Channel.STDIN]),
             iopub=QueuedPublisher(self._publishing_outlet(publish, publish_now, max_message_bytes)),
             peers=self._events,
-            tell_gap=tell_gap or self._tell_gap,
+            tell_gap=self._tell_gap if has_takers else tell_gap,
             on_close=on_close,
         )
 
@@ -234,7 +236,7 @@ class KernelDemultiplexer:
                     taker.put(channel, notice)
         elif (taker_of_peer := self._takers.get(peer)) is not None:
             taker_of_peer.put(channel, notice)
-        elif peer not in self._wires:
+        else:
             raise _gone()
 
     def _publish_now(self, channel: Channel, message: WireMessage) -> bool:

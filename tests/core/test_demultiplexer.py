@@ -879,3 +879,46 @@ async def test_what_is_published_at_once_if_every_client_is_in_this_process() ->
     assert not kernel.end.iopub.send_now(message)
     for end in (kernel.end, *(client.end for client in near)):
         await end.aclose()
+
+
+async def test_clients_in_this_process_can_be_told_of_a_gap() -> None:
+    class Silent(HeartbeatChannel):
+        async def beat(self, timeout: float) -> float:
+            raise NotSupported
+
+        async def aclose(self) -> None: ...
+
+    async def transmit(_channel: Channel, _message: WireMessage) -> None: ...
+
+    kernel = KernelDemultiplexer(max_message_bytes=LIMIT, has_takers=True)
+    assert kernel.end.tells_gaps
+    near = [ClientDemultiplexer(transmit, Silent(), max_message_bytes=LIMIT) for _ in range(2)]
+    for number, client in enumerate(near):
+        kernel.attach(bytes([65 + number]), transmit, client)
+    for channel in (Channel.SHELL, Channel.IOPUB):
+        await kernel.end.tell_gap(channel, GapNotice(3, 30, "a test"), b"A")
+    for client, channels in zip(near, ((Channel.SHELL, Channel.IOPUB), (Channel.IOPUB,)), strict=True):
+        assert {name for name, inbox in client._inboxes.items() if inbox.held} == set(channels)
+        for name in channels:
+            with pytest.raises(GapNotice, match="3 messages are missing here: a test"):
+                await client._inboxes[name].receive()
+    with pytest.raises(PeerGone):
+        await kernel.end.tell_gap(Channel.SHELL, GapNotice(3, 30, "a test"), b"nobody")
+    for end in (kernel.end, *(client.end for client in near)):
+        await end.aclose()
+
+
+async def test_other_wires_tell_of_gaps_if_they_can() -> None:
+    told = []
+
+    async def tell(channel: Channel, notice: GapNotice, peer: bytes) -> None:
+        told.append((channel, notice, peer))
+
+    notice = GapNotice(1, 2, "a test")
+    async with KernelDemultiplexer(max_message_bytes=LIMIT, tell_gap=tell).end as kernel:
+        await kernel.tell_gap(Channel.SHELL, notice, b"peer")
+        assert told == [(Channel.SHELL, notice, b"peer")]
+    async with KernelDemultiplexer(max_message_bytes=LIMIT).end as kernel:
+        assert not kernel.tells_gaps
+        with pytest.raises(NotSupported, match="cannot tell its clients"):
+            await kernel.tell_gap(Channel.SHELL, notice, b"peer")

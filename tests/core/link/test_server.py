@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from kernelwire.channels import PeerEvent
+from kernelwire.channels import Channel, PeerEvent
 from kernelwire.ends import ClientEnd, KernelEnd
 from kernelwire.errors import (
     ChannelClosed,
@@ -707,6 +707,25 @@ async def _frame_with(pipe: SealedPipe, octets: bytes) -> bytes:
     while octets not in (plaintext := await pipe.receive()):
         pass
     return plaintext
+
+
+async def test_clients_are_told_of_what_was_lost_before_the_host() -> None:
+    async with joined() as (backend, kernel, client), await backend.connect(INFO, identity=b"other") as other:
+        await other.iopub.ready()
+        assert kernel.tells_gaps
+        for name in ("shell", "control", "stdin", "iopub"):
+            channel = getattr(kernel, name)
+            await channel.send(message("before", b"me"))
+            await kernel.tell_gap(Channel(name), GapNotice(3, 70, "a test"), b"me")
+            await channel.send(message("after", b"me"))
+            for end in (client, other) if name == "iopub" else (client,):
+                assert await texts(getattr(end, name), 1) == ["before"]
+                with pytest.raises(GapNotice) as caught:
+                    await getattr(end, name).receive()
+                assert (caught.value.count, caught.value.size, caught.value.reason) == (3, 70, "a test")
+                assert await texts(getattr(end, name), 1) == ["after"]
+        with pytest.raises(PeerGone):
+            await kernel.tell_gap(Channel.SHELL, GapNotice(1, 1, "a test"), b"nobody")
 
 
 # Closing
