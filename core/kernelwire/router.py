@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 
+_ASKED: Final = (Channel.SHELL, Channel.CONTROL)
+
 SILENCE: Final = 1.0
 """Seconds without anything for a request that is half done, after which the kernel is asked about it."""
 
@@ -75,11 +77,7 @@ class Router:
         self._end = end
         self._session = session
         self._time_to_dead = time_to_dead
-        self._channels: dict[Channel, MessageChannel] = {}
-        if Channel.SHELL in end.channels:
-            self._channels[Channel.SHELL] = MessageChannel(end.shell, session)
-        if Channel.CONTROL in end.channels:
-            self._channels[Channel.CONTROL] = MessageChannel(end.control, session)
+        self._channels = {each: MessageChannel(getattr(end, each), session) for each in _ASKED if each in end.channels}
         self._sending: dict[str, asyncio.Timeout] = {}
         self._starting: dict[str, asyncio.Task[None]] = {}
         self._deadlines = Deadlines()
