@@ -38,8 +38,7 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 P = ParamSpec("P")
-
-_ASKED: Final = (Channel.SHELL, Channel.CONTROL)
+_ASKED: Final[tuple[Channel, ...]] = (Channel.SHELL, Channel.CONTROL)
 
 SILENCE: Final = 1.0
 """Seconds without anything for a request that is half done, after which the kernel is asked about it."""
