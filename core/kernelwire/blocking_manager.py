@@ -58,6 +58,7 @@ class BlockingKernelManager:
     def __init__(self, *, auto_restart: AutoRestart = NEVER, patience: Patience | None = None) -> None:
         self._stack = ExitStack()
         self._channels: BlockingKernelClient | None = None
+        self._options: dict[str, Any] = {}  # those of that
         self._thread = LoopThread("kernelwire manager")
         self._manager = self._thread.run(_made, auto_restart, patience)
         _open.add(self)
@@ -162,17 +163,21 @@ class BlockingKernelManager:
         control: bool = True,
         **options: Any,
     ) -> BlockingKernelClient:
-        """A client of the kernel on these channels, until `stop_channels` or `close`.
+        """A client of the kernel on these channels, until `stop_channels` or `close`. May be called again: with equal
+        arguments it gives the same client.
 
         Raises:
-            LocalError: there is no kernel, or channels are running.
+            LocalError: there is no kernel, or channels are running that were asked for in another way.
         """
-        if self.channels_running:
-            raise LocalError("the channels are running: call stop_channels() first")
-        self.stop_channels()  # of one that is of no use any more
         wanted = zip(Channel, (shell, control, stdin, iopub, hb), strict=True)
-        channels = frozenset(name for name, asked_for in wanted if asked_for)
-        self._channels = self._stack.enter_context(self.client(channels=channels, **options))
+        options["channels"] = frozenset(name for name, asked_for in wanted if asked_for)
+        if (client := self.channels) is not None:
+            if options != self._options:
+                raise LocalError("the channels are running with other options: call stop_channels() first")
+            return client
+        self.stop_channels()  # of one that is of no use any more
+        self._channels = self._stack.enter_context(self.client(**options))
+        self._options = options
         return self._channels
 
     def stop_channels(self) -> None:

@@ -128,6 +128,7 @@ def test_channels_stay_until_they_are_stopped(manager: BlockingKernelManager) ->
     assert manager.channels is client
     assert not client.allow_stdin
     assert client.execute("pid").result().text == str(manager.pid)
+    assert manager.start_channels(stdin=False) is client
     with pytest.raises(LocalError, match="stop_channels"):
         manager.start_channels()
     manager.stop_channels()
