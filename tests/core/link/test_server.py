@@ -637,6 +637,29 @@ async def test_control_is_not_held_up_by_what_waits_on_shell(monkeypatch: pytest
     assert any(isinstance(each, ChannelClosed) for each in outcomes)
 
 
+async def test_a_client_that_is_slow_and_gets_on_holds_its_replies_up_no_longer_than_it_may(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "QUEUE_LIMIT", 20_000)
+    monkeypatch.setattr(module, "REPLY_PATIENCE", 0.02)
+    monkeypatch.setattr(module, "PATIENCE", 3600.0)
+    backend = MemoryBackend(timing=NEVER)
+    async with await backend.serve(INFO) as kernel:
+        pipe, _ = await welcomed(backend.network)
+
+        async def get_on() -> None:
+            for granted in itertools.count(1):
+                await say(pipe, Status(1, 0, granted))
+                await asyncio.sleep(0.001)
+
+        slow = asyncio.create_task(get_on())
+        for number in range(5):
+            await kernel.shell.send(message(number, b"me", size=15_000))
+        slow.cancel()
+        await asyncio.wait([slow])
+        monkeypatch.setattr(module, "PATIENCE", 0.01)
+
+
 async def test_senders_wait_their_turn_and_a_cancelled_one_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "QUEUE_LIMIT", 20_000)
     monkeypatch.setattr(module, "PATIENCE", 3600.0)
