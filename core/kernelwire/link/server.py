@@ -11,7 +11,7 @@ from kernelwire.ends import KernelEnd
 from kernelwire.errors import ConnectionLost, EndOfChannel, GapNotice, PeerGone
 from kernelwire.link.allowance import PATIENCE
 from kernelwire.link.dialer import LINGER, QUEUE_LIMIT, WIRE_PATIENCE, close
-from kernelwire.link.envelope import LANE_OF, MESSAGE_LIMIT, Item, pack, pack_gap
+from kernelwire.link.envelope import LANE_OF, MESSAGE_LIMIT, Item, Payload, pack, pack_gap
 from kernelwire.link.host import REPLIES_LIMIT, HostLink, Member
 from kernelwire.link.log import Log
 from kernelwire.link.peer import USUAL, Peer, Timing
@@ -261,29 +261,30 @@ class Server:
                 seconds, started = self._link.patience_with(members), loop.time()
                 await self._progress.wait(seconds)
                 self._link.waited(members, min(loop.time() - started, seconds))
-            self._link.log.append(payload)
-        for line in self._lines.values():
-            line.bell.ring()
+            self._log(payload)
 
     def _publish_now(self, _channel: Channel, message: WireMessage) -> bool:
         payload = pack(Channel.IOPUB, message)
         if self._publishing.locked() or self._link.in_the_way(payload.size):
             return False
+        self._log(payload)
+        return True
+
+    def _log(self, payload: Payload) -> None:
         self._link.log.append(payload)
         for line in self._lines.values():
             line.bell.ring()
-        return True
 
     async def _tell_gap(self, channel: Channel, notice: GapNotice, peer: bytes) -> None:
         payload = pack_gap(channel, notice.count, notice.size, notice.reason)
         if channel is Channel.IOPUB:
             async with self._publishing:
-                self._link.log.append(payload)
-        elif (member := self._link.members.get(peer)) is not None:
-            member.put(LANE_OF[channel], payload)
-        else:
+                self._log(payload)
+            return
+        if (member := self._link.members.get(peer)) is None:
             raise PeerGone("this client has left")
-        for line in self._lines.values():
+        member.put(LANE_OF[channel], payload)
+        if (line := self._lines.get(peer)) is not None:
             line.bell.ring()
 
     async def _wait_while(self, in_the_way: Callable[[], Sequence[Member]], seconds: float, patience: float) -> None:
