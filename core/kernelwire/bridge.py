@@ -10,12 +10,12 @@ import asyncio
 import logging
 import secrets
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from kernelwire import registry
-from kernelwire.carrying import Carrier, report_refused
+from kernelwire.carrying import Carrier, cancel, report_refused, until_first_ends
 from kernelwire.channels import Channel, PeerEvents, Sender
 from kernelwire.connection import ConnectionInfo
 from kernelwire.ends import ClientEnd, KernelEnd
@@ -23,13 +23,11 @@ from kernelwire.errors import (
     AddressInUse,
     BridgeLoop,
     ChannelClosed,
-    EndOfChannel,
     GapNotice,
     InvalidField,
     InvalidMessage,
     MessageTooLarge,
     NotSupported,
-    PeerGone,
     RemoteError,
     Undelivered,
 )
@@ -122,10 +120,10 @@ class Bridge:
                 work += [self._carry_requests(far, name) for name in _REQUESTS]
                 if near.peers is not None:
                     work.append(self._watch_peers(near.peers))
-                await _until_first_ends(work)
+                await until_first_ends(work)
         finally:
             near.beating = False  # nobody answers here any more, and the clients shall know
-            await _cancel([client.task for client in self._clients.values()])
+            await cancel([client.task for client in self._clients.values()])
             await asyncio.gather(*self._carrying, return_exceptions=True)
 
     def _on_heartbeat(self, beating: bool, _since: float) -> None:
@@ -209,7 +207,7 @@ class Bridge:
             await end.stdin.ready()
             opened.set_result(end)
             try:
-                await _until_first_ends([self._carry_replies(end, name, peer, unanswered) for name in _REQUESTS])
+                await until_first_ends([self._carry_replies(end, name, peer, unanswered) for name in _REQUESTS])
             finally:
                 # Before the end is closed, so that nobody is given a closed one.
                 if (client := self._clients.get(peer)) is not None and client.end is opened:
@@ -367,7 +365,7 @@ async def open_bridge(
             if running.done():
                 running.result()
         finally:
-            await _cancel([running])
+            await cancel([running])
 
 
 async def _run_and_close(carrier: Bridge, near: KernelEnd) -> None:
@@ -388,22 +386,9 @@ async def _opened_or_failed(carrier: Bridge, running: "asyncio.Task[None]") -> N
     try:
         await asyncio.wait([opened, running], return_when=asyncio.FIRST_COMPLETED)
     finally:
-        await _cancel([opened])
+        await cancel([opened])
     if running.done():
         running.result()
-
-
-async def _until_first_ends(work: Collection[Coroutine[Any, Any, None]]) -> None:
-    """Run all until one returns or fails, then end the others. A closed channel is an end, not a failure."""
-    tasks = [asyncio.create_task(one) for one in work]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        await _cancel(tasks)
-    for task in done:
-        error = task.exception()
-        if error is not None and not isinstance(error, EndOfChannel | ChannelClosed | PeerGone):
-            raise error
 
 
 def _let_go(opened: "asyncio.Future[ClientEnd]") -> None:
@@ -414,12 +399,6 @@ def _let_go(opened: "asyncio.Future[ClientEnd]") -> None:
         opened.set_exception(ChannelClosed("this client was let go"))
     if not opened.cancelled():
         opened.exception()  # perhaps nobody waits, and asyncio would complain
-
-
-async def _cancel(tasks: "Collection[asyncio.Task[Any]]") -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _new_identity() -> bytes:

@@ -1,10 +1,20 @@
 """Messages from one channel to another, as a bridge carries them: at once where nobody has to wait."""
 
+import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Coroutine
+from typing import Any
 
 from kernelwire.channels import Receiver
-from kernelwire.errors import GapNotice, InvalidMessage, KernelwireError, MessageTooLarge
+from kernelwire.errors import (
+    ChannelClosed,
+    EndOfChannel,
+    GapNotice,
+    InvalidMessage,
+    KernelwireError,
+    MessageTooLarge,
+    PeerGone,
+)
 from kernelwire.messages import WireMessage
 
 _log = logging.getLogger("kernelwire.bridge")
@@ -80,3 +90,23 @@ class Carrier:
 def report_refused(error: InvalidMessage | MessageTooLarge) -> None:
     """Say that a message was too much for the next wire: nobody else will."""
     _log.warning("bridge: a message cannot be carried: %s", error)
+
+
+async def until_first_ends(work: Collection[Coroutine[Any, Any, None]]) -> None:
+    """Run all until one returns or fails, then end the others. A closed channel is an end, not a failure."""
+    tasks = [asyncio.create_task(one) for one in work]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        await cancel(tasks)
+    for task in done:
+        error = task.exception()
+        if error is not None and not isinstance(error, EndOfChannel | ChannelClosed | PeerGone):
+            raise error
+
+
+async def cancel(tasks: "Collection[asyncio.Task[Any]]") -> None:
+    """Cancel tasks, and wait until they have ended."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
