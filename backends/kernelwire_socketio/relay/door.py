@@ -22,12 +22,13 @@ class Visitor(web.RequestHandler):
         source: the address it comes from.
         pending: whether it has no partner yet.
         is_out: whether it was expelled.
+        is_full: whether so much waits for the system to take it that no more should be written.
     """
 
     def __init__(self, door: "Door", server: web.Server, **options: Any) -> None:
         super().__init__(server, **options)
         self.source = ""
-        self.pending = self.is_out = False
+        self.pending = self.is_out = self.is_full = False
         self._door = door
         self._timer: asyncio.TimerHandle | None = None
 
@@ -40,6 +41,14 @@ class Visitor(web.RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         self._door.leave(self)
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self.is_full = True
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self.is_full = False
 
     def give(self, seconds: float, why: str) -> None:
         """So much time, and not more, to find a partner; instead of what there was."""

@@ -6,6 +6,7 @@ the order in which they came; everything else goes up to engine.io.
 """
 
 import asyncio
+import struct
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, Protocol
 
@@ -24,6 +25,8 @@ KEY: Final = "kernelwire.websocket"
 
 _PONG, _GOODBYE = "3", "1"
 _CONNECT, _DISCONNECT = 0, 1
+_BINARY: Final = 0x82
+_U16, _U64 = struct.Struct(">BBH"), struct.Struct(">BBQ")
 _SLICE: Final = 64
 """Messages of one connection in a row; then it is the others' turn."""
 
@@ -100,9 +103,11 @@ class WebSocket:
         self._relay.sockets.add(self)
         try:
             await self._socket.prepare(request)
+            self.outbox.write = self._write
             await self._handler(self)
         finally:
             self._closing = True
+            self.outbox.write = None
             self._engine.closed = True  # whatever went wrong: engine.io forgets only those that are
             if (task := self._relay.tasks.pop(self._engine, None)) is not None:
                 task.cancel()
@@ -158,6 +163,15 @@ class WebSocket:
         self.sending_since = 0.0
         self.sent += len(message)
 
+    def _write(self, message: bytes) -> bool:
+        """As `send`, for one that need not wait: as one piece, where aiohttp writes a frame's head by itself."""
+        transport = self.visitor.transport
+        if self._closing or self.visitor.is_full or transport is None or transport.is_closing():
+            return False
+        transport.write(_head(len(message)) + message)
+        self.sent += len(message)
+        return True
+
     async def close(self) -> None:
         """For engine.io."""
         self._closing = True
@@ -204,3 +218,12 @@ class WebSocket:
     def _end(self, *, malformed: bool) -> None:
         if malformed and not self._closing:
             self.drop("malformed")
+
+
+def _head(size: int) -> bytes:
+    """Of a binary message in one frame, from a server (RFC 6455, section 5.2)."""
+    if size < 126:
+        return bytes((_BINARY, size))
+    if size < 0x10000:
+        return _U16.pack(_BINARY, 126, size)
+    return _U64.pack(_BINARY, 127, size)

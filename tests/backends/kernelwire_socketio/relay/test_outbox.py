@@ -73,3 +73,35 @@ async def test_what_the_relay_says_itself_is_no_flow_s() -> None:
     assert outbox.held == 0
     outbox.task_done()
     await outbox.join()
+
+
+async def test_what_the_wire_takes_at_once_does_not_wait() -> None:
+    outbox, written = Outbox(), list[bytes]()
+    takes = True
+
+    def write(message: bytes) -> bool:
+        if takes:
+            written.append(message)
+        return takes
+
+    flow = Flow(outbox)
+    assert flow.put(b"before there is a wire")
+    outbox.write = write
+    assert flow.put(b"before anybody asks")
+    parcels = await poll(outbox)
+    asking = asyncio.create_task(poll(outbox))
+    await asyncio.sleep(0)
+    assert flow.put(b"now")
+    assert written == [b"now"]
+    takes = False
+    assert flow.put(b"full")
+    takes = True
+    assert flow.put(b"not before the other")  # which its writer is about to take
+    parcels += await asking
+    assert [parcel.encode() for parcel in parcels] == [
+        b"before there is a wire",
+        b"before anybody asks",
+        b"full",
+        b"not before the other",
+    ]
+    assert (written, outbox.held, flow.held) == ([b"now"], 0, 0)

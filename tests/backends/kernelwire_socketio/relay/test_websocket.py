@@ -191,3 +191,11 @@ async def _receive(pipe: Pipe, size: int) -> None:
     async with asyncio.timeout(60):
         while size:
             size -= len(await pipe.receive())
+
+
+@pytest.mark.parametrize("size", [1, 60, 90, 126, 200, 60_000, 65_000, 65_536, 66_000])
+async def test_messages_of_any_size_pass_both_ways(scene: Scene, size: int) -> None:
+    host, client = await scene.pipes()
+    for sender, receiver in ((host, client), (client, host)):
+        await sender.send(b"x" * size)
+        assert await receiver.receive() == b"x" * size
