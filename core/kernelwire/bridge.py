@@ -12,10 +12,10 @@ import secrets
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
 from kernelwire import registry
-from kernelwire.carrying import Carrier, cancel, report_refused, until_first_ends
+from kernelwire.carrying import Carrier, Witness, cancel, report_refused, until_first_ends
 from kernelwire.channels import Channel, PeerEvents, Sender
 from kernelwire.connection import ConnectionInfo
 from kernelwire.ends import ClientEnd, KernelEnd
@@ -48,16 +48,6 @@ TIME_TO_DEAD: Final = 3.0
 """Seconds without a heartbeat of the far side after which the near side does not beat either."""
 
 _REQUESTS: Final = (Channel.SHELL, Channel.CONTROL, Channel.STDIN)
-
-
-class Witness(Protocol):
-    """Sees what requests pass, on all channels but iopub. What it raises ends the bridge."""
-
-    def passes(self, channel: Channel, request: WireMessage) -> None:
-        """A genuine request is about to be passed on to the kernel."""
-
-    def returns(self, channel: Channel, reply: WireMessage) -> None:
-        """A genuine reply has come from the kernel, and is about to be passed on."""
 
 
 class Bridge:

@@ -3,9 +3,9 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection, Coroutine
-from typing import Any
+from typing import Any, Protocol
 
-from kernelwire.channels import Receiver
+from kernelwire.channels import Channel, Receiver
 from kernelwire.errors import (
     ChannelClosed,
     EndOfChannel,
@@ -18,6 +18,16 @@ from kernelwire.errors import (
 from kernelwire.messages import WireMessage
 
 _log = logging.getLogger("kernelwire.bridge")
+
+
+class Witness(Protocol):
+    """Sees what requests pass, on all channels but iopub. What it raises ends the bridge."""
+
+    def passes(self, channel: Channel, request: WireMessage) -> None:
+        """A genuine request is about to be passed on to the kernel."""
+
+    def returns(self, channel: Channel, reply: WireMessage) -> None:
+        """A genuine reply has come from the kernel, and is about to be passed on."""
 
 
 class Carrier:
