@@ -114,7 +114,10 @@ class Switchboard:
         if grant is not None and old is None:
             most = self._limits.rooms if grant.rooms is None else min(grant.rooms, self._limits.rooms)
             if self._rooms_of[grant.jti] >= most:
-                raise Refused(refusals.FULL, f"the host token is for {most} rooms at a time, and they are open")
+                text = (
+                    f"the host token is for {most} rooms at a time, and they are open: one for each kernel, and one for"
+                )
+                raise Refused(refusals.FULL, f"{text} a host that starts them; end one, or ask the operator for more")
 
     def _check_client(self, room: Room) -> None:
         most = self._limits.clients
