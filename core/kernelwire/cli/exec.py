@@ -7,13 +7,12 @@ the code; a second one gives up waiting. Exit code 1 if the code raised.
 """
 
 import argparse
-import functools
 import sys
 from typing import Final
 
 from kernelwire.cli import signals
 from kernelwire.cli.arguments import seconds
-from kernelwire.cli.running_code import INTERRUPT_TIME, add_output_arguments, make_printer, run_code
+from kernelwire.cli.running_code import add_output_arguments, make_printer, run_code
 from kernelwire.cli.terminal import read_line
 from kernelwire.cli.visiting import visit
 from kernelwire.errors import ConfigurationError
@@ -52,10 +51,10 @@ def _read() -> str:
 async def _run(arguments: argparse.Namespace, code: str) -> int:
     printer = make_printer(arguments)
     input_hook = None if arguments.code == "-" else read_line
-    async with visit(arguments.connect, timeout=arguments.wait, input_hook=input_hook) as client:
+    async with visit(arguments.connect, timeout=arguments.wait, input_hook=input_hook) as kernel:
         return await run_code(
-            client.execute(code, keep=arguments.json),
-            functools.partial(client.interrupt, INTERRUPT_TIME),
+            kernel.client.execute(code, keep=arguments.json),
+            kernel.interrupt,
             printer=printer,
             timeout=arguments.timeout,
             farewell="not waiting any longer; the code may still run",

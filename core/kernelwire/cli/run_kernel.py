@@ -1,14 +1,12 @@
 """The kernel that a file is run in: one that is started for it and ended after it, or one that runs already."""
 
 import argparse
-import functools
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Final, NamedTuple
 
 from kernelwire.cli.arguments import seconds
-from kernelwire.cli.running_code import INTERRUPT_TIME
 from kernelwire.cli.visiting import visit
 from kernelwire.client import KernelClient
 from kernelwire.errors import ConfigurationError, NoSuchKernelspec
@@ -74,9 +72,8 @@ async def open_kernel(
         ConfigurationError, RequestFailed, ConnectionLost: it cannot be had; the text says why.
     """
     if arguments.connect is not None:
-        async with visit(arguments.connect, timeout=arguments.wait, input_hook=input_hook) as client:
-            interrupt = functools.partial(client.interrupt, INTERRUPT_TIME)
-            yield RunKernel(client, interrupt, None, "not waiting any longer; the code may still run")
+        async with visit(arguments.connect, timeout=arguments.wait, input_hook=input_hook) as kernel:
+            yield RunKernel(kernel.client, kernel.interrupt, None, "not waiting any longer; the code may still run")
         return
     # What the kernel's process itself writes is shown if it dies: ipykernel repeats there what it has sent as output.
     launcher = LocalLauncher(pass_on=lambda data: None)

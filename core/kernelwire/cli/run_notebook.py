@@ -2,9 +2,9 @@
 
 import argparse
 import asyncio
+import functools
 import json
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -14,7 +14,6 @@ from kernelwire.cli.output_file import OutputFile, StandardOutput
 from kernelwire.cli.progress import Progress
 from kernelwire.cli.run_kernel import RunKernel, open_kernel
 from kernelwire.cli.running_code import (
-    INTERRUPT_TIME,
     NOT_BEGUN,
     Interruption,
     interrupt_quietly,
@@ -169,13 +168,8 @@ class NotebookRun:
             self._execution = None
             return result
         except TimeoutError:
-            error = await too_long("it", execution, self._kernel.interrupt, self._timeout)
-            if not execution.begun:
-                raise error from None
-            with suppress(TimeoutError, KernelwireError):  # what it says to that belongs to it
-                async with asyncio.timeout(INTERRUPT_TIME):
-                    await self._outputs(index, execution)
-            raise error from None
+            rest = functools.partial(self._outputs, index, execution)  # what it says to that belongs to it
+            raise await too_long("it", execution, self._kernel.interrupt, self._timeout, rest) from None
 
     async def _outputs(self, index: int, execution: Execution) -> ExecuteResult:
         held: list[Message] = []

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import functools
 import json
 import signal
 import sys
@@ -101,13 +102,36 @@ class Interruption:
 
 
 async def too_long(
-    what: str, execution: Execution, interrupt: Callable[[], Awaitable[object]], timeout: float | None
+    what: str,
+    execution: Execution,
+    interrupt: Callable[[], Awaitable[object]],
+    timeout: float | None,
+    rest: Callable[[], Awaitable[object]],
 ) -> RequestTimeout:
-    """Interrupt code that takes too long, unless the kernel is at work on something else; the error that says so."""
+    """Interrupt code that takes too long, unless the kernel is at work on something else.
+
+    Arguments:
+        what: the code, for people.
+        execution: of it.
+        interrupt: interrupts the kernel.
+        timeout: seconds that it had.
+        rest: reads what it says to the interrupt, and returns when it has ended.
+
+    Returns:
+        The error that says what came of it.
+    """
     if not execution.begun:
         return RequestTimeout(f"{what} had not begun after {timeout:g} s; {NOT_BEGUN}")
     await interrupt_quietly(interrupt)
-    return RequestTimeout(f"{what} took longer than {timeout:g} s; it was interrupted")
+    came = "it was interrupted"
+    try:
+        async with asyncio.timeout(INTERRUPT_TIME):
+            await rest()
+    except TimeoutError:
+        came = "it was interrupted, but goes on"
+    except KernelwireError as error:
+        came = f"it was interrupted; {error}"
+    return RequestTimeout(f"{what} took longer than {timeout:g} s; {came}")
 
 
 async def interrupt_quietly(interrupt: Callable[[], Awaitable[object]]) -> None:
@@ -161,7 +185,8 @@ async def run_code(
             async with asyncio.timeout(timeout):
                 status = await interruption.watch(_show(execution, printer, is_program=is_program))
         except TimeoutError:
-            raise await too_long("the code", execution, interrupt, timeout) from None
+            rest = functools.partial(read_all, execution, _leave)
+            raise await too_long("the code", execution, interrupt, timeout, rest) from None
         except (OSError, asyncio.CancelledError):
             if execution.begun and not execution.done:  # it is not to run on for nobody
                 await interrupt_quietly(interrupt)

@@ -1,15 +1,17 @@
 """A client of a kernel that runs already, and goes on without us: for `exec`, and for `run --connect`."""
 
 import asyncio
+import functools
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import Final
+from typing import Final, NamedTuple
 
-from kernelwire import connection_file
+from kernelwire import connection_file, control
 from kernelwire.cli.arguments import PATIENCE
 from kernelwire.cli.liveness import nobody_listens
 from kernelwire.cli.running import Record, RunningKernel, read
+from kernelwire.cli.running_code import INTERRUPT_TIME
 from kernelwire.client import KernelClient, connect
 from kernelwire.connection import ConnectionInfo
 from kernelwire.errors import ConfigurationError, KernelDied, RequestTimeout
@@ -23,9 +25,21 @@ _LOOK: Final = 0.1
 """Seconds between two looks for that."""
 
 
+class Visit(NamedTuple):
+    """A kernel that answers.
+
+    Attributes:
+        client: of it.
+        interrupt: interrupts it, as its kernelspec wants it where that is known; else by a message.
+    """
+
+    client: KernelClient
+    interrupt: Callable[[], Awaitable[object]]
+
+
 @asynccontextmanager
-async def visit(text: str, *, timeout: float, input_hook: InputHook | None) -> AsyncIterator[KernelClient]:
-    """A client of a kernel that answers, for as long as the context lasts. Where the kernel's process can be seen, its
+async def visit(text: str, *, timeout: float, input_hook: InputHook | None) -> AsyncIterator[Visit]:
+    """A kernel that answers, for as long as the context lasts. Where the kernel's process can be seen, its
     end ends the client's requests; elsewhere the heartbeat does.
 
     Arguments:
@@ -44,10 +58,19 @@ async def visit(text: str, *, timeout: float, input_hook: InputHook | None) -> A
         watching = asyncio.create_task(_watch(kernel, client))
         try:
             await _answered(kernel.info, client, timeout)
-            yield client
+            yield Visit(client, functools.partial(_interrupt, kernel, client))
         finally:
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
+
+
+async def _interrupt(kernel: RunningKernel, client: KernelClient) -> None:
+    record = read(kernel.path).record  # it may have been started again meanwhile
+    if record is None or not record.kernel.is_here:
+        await client.interrupt(INTERRUPT_TIME)
+    else:
+        process = RunningProcess(record.kernel, group=True)
+        await control.interrupt(kernel.info, process, record.interrupt_mode, timeout=INTERRUPT_TIME)
 
 
 async def _watch(kernel: RunningKernel, client: KernelClient) -> None:

@@ -162,7 +162,7 @@ async def test_a_second_interrupt_gives_up(command: Any, kernel: Any) -> None:
 
 
 async def test_a_time_limit(command: Any, kernel: Any) -> None:
-    code, out, err = await command.run("exec", "--timeout", "0.3", "--connect", str(kernel.file), "deaf")
+    code, out, err = await command.run("exec", "--timeout", "0.3", "--connect", str(kernel.file), "until interrupted")
     assert (code, out) == (3, "runs\n")
     assert err == "kernelwire: the code took longer than 0.3 s; it was interrupted\n"
     assert kernel.scripted.interrupted.is_set()

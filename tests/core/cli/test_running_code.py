@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import pytest
 
+from kernelwire.cli import running_code as module
 from kernelwire.cli.running_code import (
     Interruption,
     add_output_arguments,
@@ -193,9 +194,14 @@ async def test_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr() == ('{"status": "ok", "execution_count": 3, "outputs": []}\n', "")
 
 
-async def test_a_time_limit() -> None:
-    with pytest.raises(RequestTimeout, match=r"the code took longer than 0\.01 s; it was interrupted"):
-        await code_of(scripted(None), timeout=0.01)
+@pytest.mark.parametrize(
+    ("then", "came"), [((), ""), ((None,), ", but goes on"), ((KernelDied("it is gone"),), "; it is gone")]
+)
+async def test_a_time_limit(then: Any, came: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "INTERRUPT_TIME", 60.0 if not then or then[0] else 0.01)
+    with pytest.raises(RequestTimeout) as caught:
+        await code_of(scripted(None, *then), timeout=0.01)
+    assert str(caught.value) == f"the code took longer than 0.01 s; it was interrupted{came}"
 
 
 async def test_code_that_nobody_reads_any_more_is_interrupted() -> None:

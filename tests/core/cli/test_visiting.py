@@ -32,8 +32,12 @@ async def test_a_kernel_that_dies_of_the_code(station: Any) -> None:
 async def test_a_kernel_that_is_started_again(station: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(visiting, "_COMES_BACK", PATIENCE)
     report = await station.start_kernel("good")
-    async with asyncio.timeout(PATIENCE), visit(told(report), timeout=PATIENCE, input_hook=None) as client:
+    async with asyncio.timeout(PATIENCE), visit(told(report), timeout=PATIENCE, input_hook=None) as (client, interrupt):
         assert (await client.execute("pid")).text == str(report["pid"])
+        async for message in (execution := client.execute("wait")):
+            if message.msg_type == "stream":
+                await interrupt()  # by SIGINT: it takes no message for that
+        assert (await execution).status == "error"
         os.kill(report["pid"], signal.SIGKILL)
         with pytest.raises(KernelDied, match="process has ended"):
             await client.execute("wait")
@@ -47,5 +51,10 @@ async def test_a_kernel_that_is_started_again(station: Any, monkeypatch: pytest.
 
 
 async def test_a_kernel_whose_process_is_not_known(kernel: Any) -> None:
-    async with asyncio.timeout(PATIENCE), visit(str(kernel.file), timeout=PATIENCE, input_hook=None) as client:
+    async with (
+        asyncio.timeout(PATIENCE),
+        visit(str(kernel.file), timeout=PATIENCE, input_hook=None) as (client, interrupt),
+    ):
         assert (await client.execute("hi")).text == "code 'hi'\n"
+        await interrupt()
+        assert kernel.scripted.interrupted.is_set()
