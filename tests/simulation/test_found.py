@@ -3,8 +3,9 @@
 from kernelwire.channels import Channel
 from kernelwire.errors import GapNotice
 from kernelwire.link.client import ClientLink, Joined
-from kernelwire.link.envelope import Item
+from kernelwire.link.envelope import Item, pack
 from kernelwire.link.host import HostLink
+from kernelwire.link.log import ENTRY_OVERHEAD, Log
 from kernelwire.link.records import Lane
 from kernelwire.link.resume import WINDOW, Outcome
 from kernelwire.messages import WireMessage
@@ -75,6 +76,20 @@ def test_a_session_is_not_taken_for_the_one_before_it() -> None:
     assert all(isinstance(gap, Item) and isinstance(gap.content, GapNotice) for gap in gaps)
     assert len(gaps) == 4
     assert exchange(client, host) == []
+
+
+def test_a_publisher_knows_what_its_message_pushes_out_to_the_octet() -> None:
+    """It once forgot the octets of the head."""
+    body = WireMessage([bytes(1000)])
+    payload = pack(Channel.IOPUB, body)
+    for room in range(payload.size + ENTRY_OVERHEAD):
+        host = HostLink(max_message_bytes=LIMIT, log=Log(2 * (payload.size + ENTRY_OVERHEAD) + room))
+        client = ClientLink(b"client", max_message_bytes=LIMIT)
+        client.receive(host.greet(dial(client), 0.0).answer, 0.0)
+        for _ in range(2):
+            assert not host.in_the_way(payload.size)
+            host.publish(body)
+        assert host.in_the_way(payload.size), f"{room} bytes of room"
 
 
 def test_who_has_no_room_is_sent_nothing_over_any_number_of_connections() -> None:
