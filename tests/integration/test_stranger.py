@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-PATIENCE = 110
+PATIENCE = 200
 
 
 class Stranger:
@@ -61,7 +61,8 @@ def test_the_whole_path(tmp_path: Path, pipe: bool) -> None:
     assert stranger.kernelwire("new-backend", "mywire", "--directory", "again", code=2) == ""
     assert not (tmp_path / "again").exists()
 
-    first, *rest = stranger.kernelwire("check", "mywire").splitlines()
+    # The levels above core take a pipe half a minute; the conformance tests try them over one that is nearly the same.
+    first, *rest = stranger.kernelwire("check", "mywire", *(["--level", "core"] if pipe else [])).splitlines()
     core, of = first.split()[1].split("/")
     assert core == of
     assert first.endswith("not claimed") is not pipe
