@@ -2,7 +2,7 @@
 
 import asyncio
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, Final
 
@@ -78,7 +78,15 @@ async def interrupt(info: ConnectionInfo, process: Process, mode: str, *, timeou
         process.send_signal(signal.SIGINT)
 
 
-async def shut_down(info: ConnectionInfo, process: Process, mode: str, *, restart: bool, timeout: float) -> None:
+async def shut_down(
+    info: ConnectionInfo,
+    process: Process,
+    mode: str,
+    *,
+    restart: bool,
+    timeout: float,
+    meanwhile: Callable[[], Awaitable[None]] | None = None,
+) -> None:
     """Interrupt a kernel, and ask it to end: most do so only when they are done with what they execute.
 
     Arguments:
@@ -87,12 +95,15 @@ async def shut_down(info: ConnectionInfo, process: Process, mode: str, *, restar
         mode: the kernelspec's `interrupt_mode`.
         restart: what to tell it.
         timeout: seconds to wait for the reply.
+        meanwhile: awaited after a SIGINT, before it is asked: when it ends it can reply to nothing any more.
 
     Raises:
         as `ask`.
     """
     if mode != BY_MESSAGE:
         process.send_signal(signal.SIGINT)
+        if meanwhile is not None:
+            await meanwhile()
     ahead = ("interrupt_request",) if mode == BY_MESSAGE else ()
     await ask(info, "shutdown_request", {"restart": restart}, timeout=timeout, ahead=ahead)
 

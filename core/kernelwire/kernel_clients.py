@@ -2,8 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from typing import Any, Protocol
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from typing import Any, Final, Protocol
 
 from kernelwire.channels import Channel
 from kernelwire.client import KernelClient, connect
@@ -12,6 +12,9 @@ from kernelwire.errors import KernelwireError, LocalError
 
 _LOOK = 0.02
 """Seconds between two looks at what is still under way."""
+
+_REPLIES: Final = 1.0
+"""Seconds in which a kernel that was interrupted replies, if what it executes can be interrupted at all."""
 
 
 class OnKernelEnd(Protocol):
@@ -79,6 +82,13 @@ class KernelClients:
         listeners: list[OnKernelEnd] = [client.on_kernel_end for client in self._open]
         for listener in listeners + self.listeners:
             listener(error, for_good=for_good)
+
+    async def settled(self) -> None:
+        """Once the kernel was interrupted: until it has replied to these clients, though not for long."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_REPLIES):
+                while any(client.pending for client in self._open):  # noqa: ASYNC110 - no event tells of that
+                    await asyncio.sleep(_LOOK)
 
     async def last_words(self) -> None:
         """Once the kernel has ended for good: until the client that stays has read what it sent last."""

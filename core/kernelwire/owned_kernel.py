@@ -268,6 +268,7 @@ class OwnedKernel:
                     self.spec.interrupt_mode,
                     restart=restart,
                     timeout=timeout,
+                    meanwhile=self._clients.settled,
                 )
                 try:
                     await end_process(run.process, None if now else ask, timeout)

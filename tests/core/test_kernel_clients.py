@@ -100,6 +100,27 @@ async def test_all_are_told(info: ConnectionInfo) -> None:
     await clients.stop()
 
 
+async def test_replies_are_waited_for_but_not_long(info: ConnectionInfo, monkeypatch: pytest.MonkeyPatch) -> None:
+    clients = KernelClients()
+    await clients.settled()
+    async with clients.open(info) as client:
+        await clients.settled()
+        asking = asyncio.create_task(client.kernel_info())
+        await asyncio.sleep(0)
+        assert client.pending
+        monkeypatch.setattr(kernel_clients, "_REPLIES", 60.0)
+        await clients.settled()
+        assert not client.pending
+        await asking
+        monkeypatch.setattr(kernel_clients, "_REPLIES", 0.05)
+        waiting = asyncio.ensure_future(anext(aiter(client.execute("wait"))))
+        await asyncio.sleep(0)
+        await clients.settled()
+        assert client.pending
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+
+
 async def test_last_words(info: ConnectionInfo, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernel_clients, "_LOOK", 0)
     clients = KernelClients()
