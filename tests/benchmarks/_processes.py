@@ -208,7 +208,7 @@ PROCESS_MEASURES = (
             RowSpec("start to first reply", "ms", both(0.85, 0.85)),
             RowSpec("start to ready", "ms", both(0.45, 0.45)),
         ),
-        lambda size: size.few,
+        lambda size: size.rounds,
     ),
     Measure(
         "kernel_start",
