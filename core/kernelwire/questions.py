@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
 from kernelwire.channels import Channel
-from kernelwire.errors import GapNotice, InvalidMessage, KernelwireError, MessageTooLarge
+from kernelwire.errors import GapNotice, InvalidMessage, MessageTooLarge
 from kernelwire.execution import END_OF_INPUT, Execution
 from kernelwire.message_channel import MessageChannel
 from kernelwire.messages import Message
@@ -26,7 +26,7 @@ class Spawn(Protocol):
 
 
 OUTPUT_TIME: Final = 0.5
-"""Seconds in which what was published before a question gets here, and in which it is dealt with here."""
+"""Seconds in which a kernel that asks answers on control, and in which what it has published is dealt with here."""
 
 
 class Questions:
@@ -41,7 +41,7 @@ class Questions:
         session: makes the answers.
         find: the request that a message belongs to.
         spawn: begins a task.
-        ask: sends a request and waits for its reply, for so many seconds.
+        ask: sends a request and waits for its reply; with no time limit.
     """
 
     def __init__(
@@ -50,13 +50,13 @@ class Questions:
         session: Session,
         find: Callable[[Message], Request | None],
         spawn: Spawn,
-        ask: Callable[[PlainRequest, float], Awaitable[object]],
+        ask: Callable[[PlainRequest, None], Awaitable[object]],
     ) -> None:
         self._channel = channel
         self._session = session
         self._find = find
         self._spawn = spawn
-        self._ask: Callable[[PlainRequest, float], Awaitable[object]] | None = ask
+        self._ask: Callable[[PlainRequest, None], Awaitable[object]] | None = ask
         self._answering: dict[str, asyncio.Task[None]] = {}
 
     async def read(self) -> None:
@@ -78,12 +78,18 @@ class Questions:
 
     async def _output_first(self, execution: Execution) -> None:
         if self._ask is not None:
+            # What is published comes in order. On control, since on shell the kernel is at work.
+            flush = FlushRequest(self._session.message("kernel_info_request"), Channel.CONTROL)
+            asking = asyncio.ensure_future(self._ask(flush, None))
             try:
-                # What is published comes in order. On control, since on shell the kernel is at work.
-                flush = FlushRequest(self._session.message("kernel_info_request"), Channel.CONTROL)
-                await self._ask(flush, OUTPUT_TIME)
-            except (TimeoutError, KernelwireError):
-                self._ask = None
+                await asyncio.wait([asking], timeout=OUTPUT_TIME)
+                if not flush.replied:
+                    self._ask = None
+                else:  # what was published is long in coming: it comes, or the request ends without it
+                    await asyncio.wait([asking])
+            finally:
+                asking.cancel()
+                await asyncio.gather(asking, return_exceptions=True)
         await execution.caught_up(OUTPUT_TIME)
 
     async def _answer(self, execution: Execution, question: Message) -> None:

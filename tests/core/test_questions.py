@@ -118,7 +118,7 @@ async def test_a_new_question_takes_the_place_of_an_old_one() -> None:
         await asyncio.gather(*reading, return_exceptions=True)
 
 
-async def flushed(_request: PlainRequest, _seconds: float) -> None:
+async def flushed(_request: PlainRequest, _seconds: None) -> None:
     """At once."""
 
 
@@ -140,9 +140,9 @@ async def overtaken(client: KernelClient, kernel: RawKernel, *, answers: bool) -
     asking = asyncio.create_task(kernel.ask(request, prompt="who? "))
     if answers:
         flush, wire = await kernel.control.receive_from()
+        await kernel.control.send(kernel.session.message("kernel_info_reply", {}, parent=flush), wire.peer)
         for text in "abc":
             await kernel.publish(request, "stream", name="stdout", text=text)
-        await kernel.control.send(kernel.session.message("kernel_info_reply", {}, parent=flush), wire.peer)
         await kernel.idle(flush)
     await asking
     if not answers:
@@ -167,6 +167,40 @@ async def test_output_comes_before_the_question(answers: bool, monkeypatch: pyte
         kernel = RawKernel(end, info)
         seen = await overtaken(client, kernel, answers=answers)
         assert seen == (["a", "b", "c", "who? "] if answers else ["who? ", "again? "])
+
+
+async def test_output_that_is_long_in_coming_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "OUTPUT_TIME", 0.02)
+    session = Session()
+    stdin = Stdin()
+    asked, here = asyncio.Event(), asyncio.Event()
+
+    async def ask(request: PlainRequest, _seconds: None) -> None:
+        request.replied = True
+        asked.set()
+        await here.wait()
+
+    async def hook(_request: InputRequest) -> str:
+        assert here.is_set()
+        return "yes"
+
+    execution = Execution(session.message("execute_request"), Starter(), hook)
+    questions = Questions(
+        cast("MessageChannel", stdin),
+        session,
+        lambda _question: execution,
+        lambda work, *arguments: asyncio.ensure_future(work(*arguments)),
+        ask,
+    )
+    reading = [asyncio.create_task(questions.read()), asyncio.ensure_future(anext(aiter(execution)))]
+    await stdin.questions.put(session.message("input_request", {"prompt": "?"}, parent=execution.message))
+    await asked.wait()
+    await asyncio.sleep(3 * module.OUTPUT_TIME)
+    here.set()
+    assert (await stdin.answers.get()).content == {"value": "yes"}
+    for each in reading:
+        each.cancel()
+    await asyncio.gather(*reading, return_exceptions=True)
 
 
 async def test_output_that_nobody_reads_holds_up_no_question(
