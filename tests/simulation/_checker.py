@@ -78,7 +78,7 @@ class Published:
         self.held += size + ENTRY_OVERHEAD
         self.messages.append(message)
         self._before.append(self._before[-1] + message.size)
-        while len(self._bulk) > 1 and self._must_go(self._bulk[0][1]):
+        while len(self._bulk) > 1 and self.held > self._allowed():
             number, cost = self._bulk.popleft()
             if PIN not in self.messages[number].frames[2]:
                 self.held -= cost
@@ -90,9 +90,9 @@ class Published:
                 self._pinned -= cost
                 self.held -= cost
 
-    def _must_go(self, cost: int) -> bool:
-        """Whether the oldest, of this cost: one that is over the limit by itself waits until so much more has come."""
-        return self.held > self.limit + (cost if cost > self.limit else 0)
+    def _allowed(self) -> int:
+        """Bytes to keep: the newest message that is over the limit by itself does not count."""
+        return self.limit + next((cost for _, cost in reversed(self._bulk) if cost > self.limit), 0)
 
     @property
     def oldest(self) -> int:

@@ -68,6 +68,7 @@ class Log:
         self._oldest = 0  # of the bulk
         self._pins: list[Entry] = []  # older than that
         self._pinned = 0
+        self._large: Entry | None = None  # the newest that is over the limit by itself
 
     @property
     def oldest(self) -> int:
@@ -81,13 +82,16 @@ class Log:
 
     def is_full_for(self, size: int) -> bool:
         """Whether another message of `size` bytes makes older ones go."""
-        return bool(self._bulk) and self._must_go(self._bulk[self._oldest], self.held + size + ENTRY_OVERHEAD)
+        cost = size + ENTRY_OVERHEAD
+        return bool(self._bulk) and self.held + cost > self._allowed(self._oldest, cost)
 
     def oldest_after(self, size: int) -> int:
         """What `oldest` will be at the most once a message of `size` bytes has come. It may push out many."""
-        held = self.held + size + ENTRY_OVERHEAD
+        cost = size + ENTRY_OVERHEAD
+        held = self.held + cost
         number = self._oldest
-        while number < self.end and self._must_go(entry := self._bulk[number], held):
+        while number < self.end and held > self._allowed(number, cost):
+            entry = self._bulk[number]
             number += 1
             if not entry.is_pinned:
                 held -= entry.cost
@@ -99,7 +103,9 @@ class Log:
         self.end += 1
         self.total += _frame_bytes(payload)
         self.held += entry.cost
-        while self._oldest < self.end - 1 and self._must_go(self._bulk[self._oldest], self.held):
+        if entry.cost > self.limit:
+            self._large = entry
+        while self._oldest < self.end - 1 and self.held > self._allowed(self._oldest):
             self._evict()
 
     def at(self, cursor: int) -> Entry | None:
@@ -119,13 +125,20 @@ class Log:
             return entry.before
         return None if cursor else 0
 
-    def _must_go(self, oldest: Entry, held: int) -> bool:
-        """Whether the limit is passed; one that is larger than that by itself does not go with the next small one."""
-        return held > self.limit + (oldest.cost if oldest.cost > self.limit else 0)
+    def _allowed(self, oldest: int, coming: int = 0) -> int:
+        """Bytes to keep if that is the oldest: the newest message that is over the limit by itself does not count, so
+        that it neither pushes out what is before it nor goes with the next small one.
+        """
+        if coming > self.limit:
+            return self.limit + coming
+        large = self._large
+        return self.limit if large is None or large.number < oldest else self.limit + large.cost
 
     def _evict(self) -> None:
         entry = self._bulk.pop(self._oldest)
         self._oldest += 1
+        if entry is self._large:
+            self._large = None
         if not entry.is_pinned:
             self.held -= entry.cost
             return
