@@ -7,6 +7,7 @@ Compare ratios, not times.
 import argparse
 import faulthandler
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
@@ -35,6 +36,8 @@ def compare(transport: str, measures: Sequence[Measure], size: Size) -> list[Row
         world = World(info, free.Commands(info), size)
         try:
             for measure in measures:
+                if sys.stderr.isatty():  # all of it may take half an hour
+                    print(f"{transport} {measure.name}", file=sys.stderr, flush=True)
                 rows += in_turns(world, transport, measure)
         finally:
             world.commands.close()
