@@ -4,7 +4,7 @@ import signal
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -18,7 +18,7 @@ def pytest_configure() -> None:
     if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
     # How long an example takes says more about the machine than about the code.
-    settings.register_profile("kernelwire", deadline=None)
+    settings.register_profile("kernelwire", deadline=None, suppress_health_check=[HealthCheck.too_slow])
     settings.load_profile("kernelwire")
 
 

@@ -73,6 +73,12 @@ async def test_a_kernel_that_is_not_there(tmp_path: Path) -> None:
     kernel = ConnectionInfo(transport="inprocess", key=b"key", extra={"name": "nobody"})
     with pytest.raises(NotServed):
         await RecorderBackend().connect(record(kernel, tmp_path / "r"), identity=b"me")
+    assert not (tmp_path / "r").exists()
+
+
+async def test_a_recording_that_cannot_be_written(tmp_path: Path) -> None:
+    # That nobody is there is no error on this transport.
+    kernel = registry.load("ipc").prepare(ConnectionInfo(transport="ipc", ip=str(tmp_path / "s"), key=b"key"))
     with pytest.raises(RecordingError, match="cannot be written"):
         await RecorderBackend().connect(record(kernel, tmp_path / "no" / "r"), identity=b"me")
     (tmp_path / "other").write_text("something else\n")

@@ -203,7 +203,8 @@ async def test_an_interrupted_start_leaves_nothing(station: Any, transport: str,
     for _ in range(3):  # impatience changes nothing
         process.send_signal(signum)
     code, out, _ = await station.end(process)
-    assert (code, out) == (130, "")
+    assert code in (130, -signum)  # the last of them may come when all is done but the exit
+    assert out == ""
     assert station.left() == []
 
 

@@ -110,12 +110,13 @@ class RecorderBackend(Backend):
         if _mode(info) == "replay":
             return await _play(info, identity, channels)
         inner = _inner(info)
-        recording = Recording(_recording(info))
+        path = _recording(info)
+        with _of_inner():
+            end = await registry.load(inner.transport).connect(inner, identity=identity, channels=channels)
         try:
-            with _of_inner():
-                end = await registry.load(inner.transport).connect(inner, identity=identity, channels=channels)
+            recording = Recording(path)  # not before there is something to be written down
         except BaseException:
-            recording.close()
+            await end.aclose()
             raise
 
         async def close() -> None:
