@@ -8,6 +8,7 @@ what else the machine does hits all alike. Compare ratios, not times. Needs Linu
 import argparse
 import faulthandler
 import json
+import signal
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -271,12 +272,18 @@ def in_turns(world: World, measure: Measure) -> list[Row]:
     for _ in range(world.size.warm_up + measure.rounds(world.size)):
         values = {}
         for name in measure.names:
-            faulthandler.dump_traceback_later(PATIENCE, exit=True)
+            # Raised, and not an exit: the processes in between must end too.
+            faulthandler.dump_traceback_later(PATIENCE, exit=False)
+            signal.alarm(PATIENCE)
             with Turn(world, name) as turn:
                 values[name] = measure.take(turn)
         rounds.append(values)
     counted = rounds[world.size.warm_up :]
     return [spec.row("", counted, measure.names) for spec in measure.rows(world.size)]
+
+
+def _give_up(*_: object) -> None:
+    raise SystemExit(f"a round took longer than {PATIENCE} s")  # which no event loop keeps for itself
 
 
 def main() -> None:
@@ -286,9 +293,11 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one small round only: shows that it works, not how fast")
     parser.add_argument("--only", choices=MEASURES, metavar="NAME", help=f"one of {', '.join(MEASURES)}")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGALRM, _give_up)
     names = [arguments.only] if arguments.only else list(MEASURES)
     rows = compare(names, QUICK if arguments.quick else FULL)
     faulthandler.cancel_dump_traceback_later()
+    signal.alarm(0)
     print(json.dumps([asdict(row) for row in rows], indent=2) if arguments.json else table(rows, NAMES))
 
 
