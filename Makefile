@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # More than there are processors: most tests wait for processes and sockets.
-WORKERS ?= 4
+WORKERS ?= 3
 
 .PHONY: demo test check unit bench soak clean
 

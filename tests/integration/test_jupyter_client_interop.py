@@ -29,7 +29,7 @@ PATIENT = 20.0
 
 
 async def _with_stock_client(
-    info: ConnectionInfo, use: Callable[[BlockingKernelClient], T], time_to_dead: float = 1.0
+    info: ConnectionInfo, use: Callable[[BlockingKernelClient], T], time_to_dead: float = PATIENT
 ) -> T:
     """What `use` returns, called in a thread with a client that is connected to `info`."""
 
@@ -128,7 +128,7 @@ async def test_it_hears_our_heartbeat_and_its_end(transport: str) -> None:
             def stop_beating() -> None:
                 loop.call_soon_threadsafe(setattr, end, "beating", False)
 
-            await _with_stock_client(info, lambda client: use(client, stop_beating))
+            await _with_stock_client(info, lambda client: use(client, stop_beating), time_to_dead=1.0)
     backend.release(info)
 
 
@@ -145,7 +145,7 @@ async def test_it_uses_a_real_kernel_through_bridges(far: str, near: list[str]) 
         assert printed == "Grace\n"
 
     async with asyncio.timeout(110), real_kernel(far) as kernel, bridged(kernel.info, near) as info:
-        await _with_stock_client(info, use, PATIENT)
+        await _with_stock_client(info, use)
 
 
 async def test_a_bridged_kernel_is_alive_from_the_start() -> None:
@@ -158,7 +158,7 @@ async def test_a_bridged_kernel_is_alive_from_the_start() -> None:
         return missed
 
     async with asyncio.timeout(110), real_kernel() as kernel, bridged(kernel.info, ["tcp"]) as info:
-        assert await _with_stock_client(info, use, PATIENT) == []
+        assert await _with_stock_client(info, use) == []
 
 
 def _executed(

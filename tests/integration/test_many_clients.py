@@ -97,6 +97,7 @@ async def test_beside_a_stock_client(transport: str, first: str) -> None:
     async with asyncio.timeout(PATIENCE), real_kernel(transport) as kernel, connect(kernel.file) as ours:
         theirs = AsyncKernelClient(connection_file=str(kernel.file), context=context)
         theirs.load_connection_file()
+        theirs.hb_channel.time_to_dead = 20.0  # with a second, a kernel on a busy machine looks dead
         if first == "ours":
             await ours.ready()
         theirs.start_channels()

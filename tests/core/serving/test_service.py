@@ -106,6 +106,7 @@ async def _with_stock_client(info: ConnectionInfo, use: Callable[[BlockingKernel
         context = zmq.Context()
         client = BlockingKernelClient(context=context)
         client.load_connection_info(cast("Any", info.to_dict()))
+        client.hb_channel.time_to_dead = 20.0  # with a second, a kernel on a busy machine looks dead
         client.start_channels()
         try:
             return use(client)
