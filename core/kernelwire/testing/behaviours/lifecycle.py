@@ -171,17 +171,22 @@ def _assert_keeps_secrets(error: BaseException, info: ConnectionInfo) -> None:
         assert not secret or str(secret) not in str(error), "the error shows a secret"
 
 
+async def _come_and_go(pair: Pair, number: int) -> None:
+    """A client connects, is heard and answered, and leaves."""
+    client = await pair.connect()
+    await client.shell.send(client.message(number=number))
+    request, wire = await pair.kernel.shell.receive_from()
+    assert request.content == {"number": number}
+    await pair.kernel.shell.send(pair.kernel.session.message("reply", parent=request), wire.peer)
+    assert (await client.shell.receive()).is_child_of(request)
+    await client.end.aclose()
+
+
 @behaviour(31, Group.LIFECYCLE, "serve")
 async def an_address_can_be_served_again(pair: Pair, _: Random) -> None:
     """A kernel's end is closed and opened again at the same address, three times: new clients are answered."""
     for number in range(3):
-        client = await pair.connect()
-        await client.shell.send(client.message(number=number))
-        request, wire = await pair.kernel.shell.receive_from()
-        assert request.content == {"number": number}
-        await pair.kernel.shell.send(pair.kernel.session.message("reply", parent=request), wire.peer)
-        assert (await client.shell.receive()).is_child_of(request)
-        await client.end.aclose()
+        await _come_and_go(pair, number)
         await pair.restart_kernel()
 
 
@@ -189,13 +194,7 @@ async def an_address_can_be_served_again(pair: Pair, _: Random) -> None:
 async def clients_may_come_and_go(pair: Pair, _: Random) -> None:
     """20 clients in a row, each heard and answered; nothing of them stays."""
     for number in range(20):
-        client = await pair.connect()
-        await client.shell.send(client.message(number=number))
-        request, wire = await pair.kernel.shell.receive_from()
-        assert request.content == {"number": number}
-        await pair.kernel.shell.send(pair.kernel.session.message("reply", parent=request), wire.peer)
-        assert (await client.shell.receive()).is_child_of(request)
-        await client.end.aclose()
+        await _come_and_go(pair, number)
 
 
 @behaviour(32, Group.LIFECYCLE)
