@@ -149,7 +149,7 @@ class BlockingKernelClient:
 
     @property
     def pending(self) -> int:
-        """How many requests are under way."""
+        """How many requests are under way, without those by which the client itself asks after some of them."""
         return self._client.pending
 
     def close(self) -> None:

@@ -86,7 +86,7 @@ class KernelClient:
 
     @property
     def pending(self) -> int:
-        """How many requests are under way."""
+        """How many requests are under way, without those by which the client itself asks after some of them."""
         return self._router.pending
 
     async def __aenter__(self) -> Self:

@@ -95,8 +95,8 @@ class Router:
 
     @property
     def pending(self) -> int:
-        """How many requests are under way."""
-        return len(self._requests)
+        """How many requests are under way, without the questions by which this asks after some of them."""
+        return sum(not each.suspects for each in self._requests)
 
     async def __aenter__(self) -> Self:
         for name, channel in self._channels.items():

@@ -173,6 +173,20 @@ async def test_output_that_was_dropped_is_noticed(client: KernelClient, kernel: 
 
 
 @pytest.mark.usefixtures("impatient")
+async def test_the_question_after_a_request_does_not_count_as_one(client: KernelClient, kernel: RawKernel) -> None:
+    running = started(client.execute("print('lost')"))
+    request = await kernel.asked("execute_request")
+    await kernel.reply(request)
+    probe = await kernel.asked("kernel_info_request")
+    assert client.pending == 1
+    await kernel.idle(probe)  # its reply is still on the way
+    with pytest.raises(Incomplete):
+        await running
+    assert client.pending == 0
+    await kernel.reply(probe)
+
+
+@pytest.mark.usefixtures("impatient")
 async def test_a_reply_that_never_came_is_noticed(client: KernelClient, kernel: RawKernel) -> None:
     asking = asyncio.create_task(client.complete("x"))
     request = await kernel.asked("complete_request")
