@@ -181,7 +181,7 @@ class HostLink:
             facts = (True, known.is_newly(hello), same, known.peer.can_resume(hello.lanes))
         outcome = decide(HELLO_RULES, *facts)
         if outcome is Outcome.CONFLICT:
-            return Admission(None, Bye(Reason.CONFLICT).encode())
+            return Admission(None, Bye(Reason.CONFLICT, ()).encode())
         if known is not None and outcome is Outcome.RESUME:
             known.since = None
             known.attempt = hello.attempt
@@ -191,7 +191,7 @@ class HostLink:
         if ended is not None:
             self.forget(ended)
         elif len(self.members) >= self._members_limit:
-            return Admission(None, Bye(Reason.FULL).encode())
+            return Admission(None, Bye(Reason.FULL, ()).encode())
         epoch = next(self._epochs)
         member = Member(hello, self.log, self._max_message_bytes, self._timing, epoch=epoch, patience=self._patience)
         self.members[hello.identity] = member

@@ -12,11 +12,11 @@ follow each other without overlap, so no record says where in the message it sta
 
 import struct
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, ClassVar, Final, NamedTuple
+from typing import Annotated, Final, NamedTuple, get_args
 
-import msgpack
+from msgspec import DecodeError, Meta, Struct
+from msgspec.msgpack import Decoder, Encoder
 
 from kernelwire.errors import LinkViolation
 
@@ -30,7 +30,14 @@ _DATA, _CONTROL = 1, 2
 _FINAL: Final = 2
 _HEAD = struct.Struct(">IBQ")
 _LENGTH = struct.Struct(">I")
-_U64: Final = 2**64
+_FLAGS_SEQ = struct.Struct(">BQ")
+
+# A control record is read by the types of its fields, and what does not fit them is no record. A generic reader would
+# make whatever arrays somebody nests in it, and take memory for the lengths that they claim.
+_Number = Annotated[int, Meta(ge=0)]
+_Lane = Annotated[int, Meta(ge=0, le=1)]
+_Identity = Annotated[bytes, Meta(min_length=1, max_length=64)]
+_Secret = Annotated[bytes, Meta(min_length=32, max_length=32)]
 
 
 class Lane(IntEnum):
@@ -44,7 +51,7 @@ class Lane(IntEnum):
     D = 1
 
 
-class Data(NamedTuple):
+class Data(Struct, frozen=True, gc=False):
     """Bytes of a message.
 
     Attributes:
@@ -68,8 +75,8 @@ class Position(NamedTuple):
         offset: how many bytes of the next one it has.
     """
 
-    received: int
-    offset: int
+    received: _Number
+    offset: _Number
 
 
 class Lost(NamedTuple):
@@ -81,24 +88,21 @@ class Lost(NamedTuple):
         size: bytes of their frames together; None where nobody can know.
     """
 
-    channel: int
-    messages: int | None
-    size: int | None
+    channel: Annotated[int, Meta(ge=0, lt=4)]
+    messages: _Number | None
+    size: _Number | None
 
 
-class Control:
-    """A control record: a dataclass whose fields, after `kind`, are the array's elements."""
-
-    kind: ClassVar[int]
+class Control(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """A control record. Its fields are the array's elements, after the tag, which says what it is."""
 
     def encode(self) -> bytes:
         """As a whole record."""
-        body: bytes = msgpack.packb([self.kind, *vars(self).values()])
+        body = _encode(self)
         return _LENGTH.pack(_CONTROL << 24 | len(body)) + body
 
 
-@dataclass(frozen=True)
-class Hello(Control):
+class Hello(Control, frozen=True, tag=1):
     """A client's first record.
 
     Attributes:
@@ -110,17 +114,19 @@ class Hello(Control):
         attempt: greater than in all hellos before. One that was held up on the way must not undo what came after it.
     """
 
-    kind = 1
-    identity: bytes
-    resume_secret: bytes
-    epoch: int
+    identity: _Identity
+    resume_secret: _Secret
+    epoch: _Number
     lanes: tuple[Position, Position]
-    cursor: int | None = None
-    attempt: int = 0
+    cursor: _Number | None
+    attempt: _Number
+
+    def __post_init__(self) -> None:
+        if self.identity.startswith(b"\0"):
+            raise ValueError("an identity that begins with 0")
 
 
-@dataclass(frozen=True)
-class Welcome(Control):
+class Welcome(Control, frozen=True, tag=2):
     """The host's answer.
 
     Attributes:
@@ -130,15 +136,13 @@ class Welcome(Control):
         cursor: where in the host's log a new client begins.
     """
 
-    kind = 2
-    epoch: int
+    epoch: Annotated[int, Meta(gt=0)]
     resumed: bool
     lanes: tuple[Position, Position]
-    cursor: int
+    cursor: _Number
 
 
-@dataclass(frozen=True)
-class Status(Control):
+class Status(Control, frozen=True, tag=3):
     """A receiver's news of a lane.
 
     Attributes:
@@ -147,49 +151,37 @@ class Status(Control):
         granted: bytes of messages on this lane that may have been sent on this connection, since it began.
     """
 
-    kind = 3
-    lane: int
-    handled: int
-    granted: int
+    lane: _Lane
+    handled: _Number
+    granted: _Number
 
 
-@dataclass(frozen=True)
-class Ping(Control):
+class Ping(Control, frozen=True, tag=4):
     """Asks whether the other end is there."""
 
-    kind = 4
-    number: int
+    number: _Number
 
 
-@dataclass(frozen=True)
-class Pong(Control):
+class Pong(Control, frozen=True, tag=5):
     """The answer to a ping, with its number."""
 
-    kind = 5
-    number: int
+    number: _Number
 
 
-@dataclass(frozen=True)
-class Beat(Control):
+class Beat(Control, frozen=True, tag=6):
     """Asks whether the kernel is alive."""
 
-    kind = 6
-    number: int
+    number: _Number
 
 
-@dataclass(frozen=True)
-class Beaten(Control):
+class Beaten(Control, frozen=True, tag=7):
     """It is; with the beat's number."""
 
-    kind = 7
-    number: int
+    number: _Number
 
 
-@dataclass(frozen=True)
-class Ready(Control):
+class Ready(Control, frozen=True, tag=9):
     """What the kernel publishes can be heard from now on. From the host, once on each connection."""
-
-    kind = 9
 
 
 class Reason(IntEnum):
@@ -207,8 +199,7 @@ class Reason(IntEnum):
     """The client fell so far behind that its replies would not fit any more: the session ends."""
 
 
-@dataclass(frozen=True)
-class Bye(Control):
+class Bye(Control, frozen=True, tag=8):
     """The last record of a connection.
 
     Attributes:
@@ -216,9 +207,8 @@ class Bye(Control):
         lost: what the other end should have got, and will not.
     """
 
-    kind = 8
-    reason: int
-    lost: tuple[Lost, ...] = ()
+    reason: _Number
+    lost: Annotated[tuple[Lost, ...], Meta(max_length=4)]
 
 
 def data_header(lane: int, seq: int, size: int, *, final: bool) -> bytes:
@@ -246,7 +236,7 @@ def decode(plaintext: bytes) -> Iterator[Data | Control]:
         if kind == _DATA:
             if size < 9:
                 raise LinkViolation("a data record is too short")
-            _, flags, seq = _HEAD.unpack_from(view, body - 4)
+            flags, seq = _FLAGS_SEQ.unpack_from(view, body)
             if flags > 3:
                 raise LinkViolation("a data record has flags that mean nothing")
             yield Data(flags & 1, seq, flags >= _FINAL, view[body + 9 : at])
@@ -258,75 +248,15 @@ def decode(plaintext: bytes) -> Iterator[Data | Control]:
 
 def _decode_control(body: memoryview) -> Control:
     try:
-        values = msgpack.unpackb(body, use_list=False, max_array_len=16, max_map_len=0, max_ext_len=0)
-    except (ValueError, msgpack.UnpackException, RecursionError):
-        values = None
-    if not isinstance(values, tuple) or not values:
-        raise LinkViolation("a control record is no msgpack array")
-    shape = _SHAPES.get(values[0]) if type(values[0]) is int else None
-    if shape is None:
-        raise LinkViolation("a control record of a kind that there is not")
-    kind, checks = shape
-    if len(values) != len(checks) + 1 or not all(map(_fits, checks, values[1:])):
-        raise LinkViolation(f"the fields of a {kind.__name__} record are not what they must be")
-    fields = zip(checks, values[1:], strict=True)
-    control: Control = kind(*(_MAKE[check](value) if check in _MAKE else value for check, value in fields))
-    return control
+        return _decode(body)
+    except (DecodeError, UnicodeDecodeError):
+        raise LinkViolation("a control record that is not what it must be") from None
 
 
-def _positions(value: Any) -> tuple[Position, Position]:
-    c, d = value
-    return Position(*c), Position(*d)
+_Any = Hello | Welcome | Status | Ping | Pong | Beat | Beaten | Bye | Ready
 
+CONTROLS: Final[tuple[type[Control], ...]] = get_args(_Any)
+"""All control records there are, by their tags."""
 
-def _losses(values: Any) -> tuple[Lost, ...]:
-    return tuple(Lost(*value) for value in values)
-
-
-_MAKE: Final[dict[str, Callable[[Any], Any]]] = {"lanes": _positions, "losses": _losses}
-
-
-def _is_number(value: Any) -> bool:
-    return type(value) is int and 0 <= value < _U64
-
-
-_CHECKS: Final[dict[str, Callable[[Any], bool]]] = {
-    "number": _is_number,
-    "epoch": lambda value: _is_number(value) and value > 0,
-    "number?": lambda value: value is None or _is_number(value),
-    "flag": lambda value: type(value) is bool,
-    "lane": lambda value: type(value) is int and value in (0, 1),
-    "identity": lambda value: type(value) is bytes and 0 < len(value) <= 64 and value[0] != 0,
-    "secret": lambda value: type(value) is bytes and len(value) == 32,
-    "lanes": lambda value: (
-        type(value) is tuple
-        and len(value) == 2
-        and all(type(each) is tuple and len(each) == 2 and all(map(_is_number, each)) for each in value)
-    ),
-}
-
-
-def _is_loss(value: Any) -> bool:
-    if type(value) is not tuple or len(value) != 3:
-        return False
-    channel, *amounts = value
-    return type(channel) is int and 0 <= channel < 4 and all(each is None or _is_number(each) for each in amounts)
-
-
-_CHECKS["losses"] = lambda value: type(value) is tuple and len(value) <= 4 and all(map(_is_loss, value))
-
-_SHAPES: Final[dict[int, tuple[Any, tuple[str, ...]]]] = {
-    1: (Hello, ("identity", "secret", "number", "lanes", "number?", "number")),
-    2: (Welcome, ("epoch", "flag", "lanes", "number")),
-    3: (Status, ("lane", "number", "number")),
-    4: (Ping, ("number",)),
-    5: (Pong, ("number",)),
-    6: (Beat, ("number",)),
-    7: (Beaten, ("number",)),
-    8: (Bye, ("number", "losses")),
-    9: (Ready, ()),
-}
-
-
-def _fits(check: str, value: Any) -> bool:
-    return _CHECKS[check](value)
+_encode: Final = Encoder().encode
+_decode: Final[Callable[[memoryview], Control]] = Decoder(_Any).decode

@@ -235,7 +235,7 @@ def test_a_host_that_resumes_a_client_that_met_none_is_left() -> None:
 @pytest.mark.parametrize("reason", [Reason.CONFLICT, Reason.FULL, Reason.CLOSED])
 def test_a_host_may_refuse(reason: Reason) -> None:
     link = greeted()
-    assert link.receive(Bye(reason).encode() + b"rubbish", NOW) == [Bye(reason)]
+    assert link.receive(Bye(reason, ()).encode() + b"rubbish", NOW) == [Bye(reason, ())]
     link.close()
     assert greeted(link)
 
@@ -249,7 +249,7 @@ def test_a_host_may_refuse(reason: Reason) -> None:
         Ping(0).encode(),
         Ready().encode(),
         Status(0, 0, 0).encode(),
-        Hello(b"me", SECRET, 0, NOTHING).encode(),
+        Hello(b"me", SECRET, 0, NOTHING, None, 1).encode(),
         data_header(0, 1, 1, final=False) + b"x",
         Ping(0).encode() + Welcome(EPOCH, False, NOTHING, 0).encode(),
         Welcome(EPOCH, False, NOTHING, 0).encode() + Ready().encode(),

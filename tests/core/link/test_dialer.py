@@ -204,7 +204,7 @@ async def test_a_host_without_room_is_asked_again(network: Network) -> None:
     async with dialer(network).end as end:
         for _ in range(4):
             sealed, _ = await answer(network)
-            await say(sealed, Bye(Reason.FULL))
+            await say(sealed, Bye(Reason.FULL, ()))
         sealed, hello = await answer(network)
         assert hello.attempt == 5
         await say(sealed, Welcome(7, False, NOTHING, 0))
@@ -480,7 +480,7 @@ async def test_senders_who_wait_are_ended_by_what_ends_the_link(
         sends = [asyncio.create_task(end.shell.send(message("waits"))) for _ in range(3)]
         await settle()
         sealed, _ = await answer(network)
-        await say(sealed, Bye(Reason.CONFLICT))
+        await say(sealed, Bye(Reason.CONFLICT, ()))
         for send in sends:
             with pytest.raises(ConnectionLost, match="identity"):
                 await send

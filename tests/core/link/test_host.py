@@ -90,7 +90,7 @@ def test_an_identity_is_its_owners(second: bytes, connected: bool) -> None:
     if not connected:
         member.close(NOW)
     admission = link.greet(second, NOW)
-    assert answer(admission) == Bye(Reason.CONFLICT)
+    assert answer(admission) == Bye(Reason.CONFLICT, ())
     assert (admission.member, admission.is_new, admission.ended) == (None, False, None)
     assert link.members == {b"me": member}
     assert member.peer.up is connected
@@ -174,7 +174,7 @@ def test_a_full_house_takes_nobody_else() -> None:
     link = host(members=2)
     one, two = admitted(link, hello(b"one")), admitted(link, hello(b"two"))
     admission = link.greet(hello(b"three"), NOW)
-    assert answer(admission) == Bye(Reason.FULL)
+    assert answer(admission) == Bye(Reason.FULL, ())
     assert (admission.member, admission.ended) == (None, None)
     assert link.members == {b"one": one, b"two": two}
     assert admitted(link, hello(b"two", epoch=EPOCH + 1, attempt=2)) is two
@@ -380,7 +380,7 @@ def test_a_hello_that_was_held_up_undoes_nothing() -> None:
     line.link.close()
     line.connect(link)
     line.settle()
-    assert answer(link.greet(held_up, NOW)) == Bye(Reason.CONFLICT)
+    assert answer(link.greet(held_up, NOW)) == Bye(Reason.CONFLICT, ())
     link.publish(WireMessage([b"output"]))
     line.settle()
     assert line.got[-1] == (Channel.IOPUB, b"output")

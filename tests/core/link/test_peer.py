@@ -52,7 +52,7 @@ from .state_pages import state_rows
 NOW = 1000.0
 LIMIT = 10_000_000
 PAYLOAD = pack(Channel.SHELL, WireMessage([b"handled"])).size
-HELLO = Hello(b"me", bytes(32), 0, NOTHING)
+HELLO = Hello(b"me", bytes(32), 0, NOTHING, None, 1)
 WELCOME = Welcome(1, False, NOTHING, 0)
 
 tested: set[tuple[str, str]] = set()
@@ -142,7 +142,7 @@ def test_an_open_peer_grants_credit_at_once() -> None:
 def test_nothing_comes_of_anything_while_it_is_down() -> None:
     end = End(up=False)
     end.put(Channel.SHELL, b"waits")
-    assert end.hear(message(Channel.SHELL, b"a"), Ping(1), Bye(0), b"rubbish") == []
+    assert end.hear(message(Channel.SHELL, b"a"), Ping(1), Bye(0, ()), b"rubbish") == []
     end.peer.say(Ping(1))
     later = NOW + 10 * DEAD_AFTER
     assert end.says(later) == []
@@ -196,7 +196,7 @@ def test_a_status_lets_more_be_sent_and_forgets_what_was_handled() -> None:
     end.put(Channel.SHELL, b"hello")
     assert end.says() == []
     end.allow(10)
-    ((_, _, final, chunk),) = end.says()  # type: ignore[misc]
+    ((final, chunk),) = [(data.final, data.chunk) for data in end.says()]  # type: ignore[union-attr]
     assert (final, len(chunk)) == (False, 10)
     end.hear(Status(1, 0, 100))
     end.settle()
@@ -234,7 +234,7 @@ def test_of_a_pong_nothing_comes() -> None:
 @row("up", "bye")
 def test_what_comes_after_a_bye_does_not_count() -> None:
     end = End().settle()
-    bye = Bye(Reason.CLOSED)
+    bye = Bye(Reason.CLOSED, ())
     first, *rest = end.hear(message(Channel.SHELL, b"a"), bye, message(Channel.SHELL, b"b", seq=2), b"rubbish")
     assert frames(first) == (Channel.SHELL, [b"a"])
     assert rest == [bye]
@@ -246,7 +246,7 @@ def test_what_comes_after_a_bye_does_not_count() -> None:
 @row("up", "bye")
 def test_a_new_connection_does_not_remember_the_bye() -> None:
     end = End()
-    end.hear(Bye(Reason.CLOSED))
+    end.hear(Bye(Reason.CLOSED, ()))
     end.peer.close()
     end.peer.open(NOTHING, NOW)
     assert end.hear(Beat(1)) == [Beat(1)]
@@ -310,7 +310,9 @@ def test_random_bytes_are_a_violation_at_the_most(plaintext: bytes) -> None:
 
 
 @settings(max_examples=60)
-@given(st.lists(st.sampled_from([Ping(1), Pong(1), Beat(1), Ready(), Status(0, 0, 9), Bye(0)]), max_size=4), st.data())
+@given(
+    st.lists(st.sampled_from([Ping(1), Pong(1), Beat(1), Ready(), Status(0, 0, 9), Bye(0, ())]), max_size=4), st.data()
+)
 def test_a_changed_octet_is_a_violation_at_the_most(records: list[Control], data: st.DataObject) -> None:
     end = End().settle()
     plaintext = bytearray(message(Channel.SHELL, b"abc") + b"".join(each.encode() for each in records))
@@ -450,7 +452,7 @@ def test_a_bye_goes_last_and_after_all_news() -> None:
     end.peer.leave(Reason.CLOSED)
     end.peer.say(Beat(1))
     end.hear(message(Channel.SHELL, b"handled"))
-    assert end.says() == [Beat(1), Status(1, 1, WINDOW[Lane.D] + PAYLOAD), Bye(Reason.CLOSED)]
+    assert end.says() == [Beat(1), Status(1, 1, WINDOW[Lane.D] + PAYLOAD), Bye(Reason.CLOSED, ())]
     assert end.says() == []
     assert not end.peer.up
 

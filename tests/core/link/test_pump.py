@@ -216,7 +216,7 @@ async def test_a_pipe_that_gives_itself_up(running: Running, where: str) -> None
 
 
 async def test_a_goodbye(running: Running) -> None:
-    bye = Bye(Reason.CLOSED)
+    bye = Bye(Reason.CLOSED, ())
     running.machine.made[b"bye"] = [b"the last", bye]
     running.pipe.bring(b"bye", b"too late")
     assert await running.task is bye
@@ -224,7 +224,7 @@ async def test_a_goodbye(running: Running) -> None:
 
 
 async def test_a_goodbye_counts_even_if_sending_fails_at_that_moment(running: Running) -> None:
-    bye = Bye(Reason.CLOSED)
+    bye = Bye(Reason.CLOSED, ())
     running.machine.made[b"bye"] = [bye]
     for _ in range(20):  # it must not depend on the order in which a set happens to be
         each = Running()

@@ -1,6 +1,5 @@
 """Records: the octets of each kind, there and back; and that nothing else gets through, nor costs anything."""
 
-import dataclasses
 import tracemalloc
 from typing import Any
 
@@ -10,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kernelwire.errors import LinkViolation
-from kernelwire.link import records
 from kernelwire.link.noise import MAX_MESSAGE
 from kernelwire.link.records import (
+    CONTROLS,
     DATA_HEADER,
     FRAME_LIMIT,
     Beat,
@@ -90,9 +89,7 @@ def test_the_octets_of_each_record(example: RecordExample) -> None:
 
 
 def test_there_is_an_example_of_every_record() -> None:
-    kinds = {kind for kind, _ in records._SHAPES.values()}
-    assert kinds == set(Control.__subclasses__())
-    assert {type(example.record) for example in RECORDS} == kinds | {Data}
+    assert {type(example.record) for example in RECORDS} == {*CONTROLS, Data}
 
 
 def test_the_kinds_and_reasons_are_fixed() -> None:
@@ -107,9 +104,8 @@ def test_the_kinds_and_reasons_are_fixed() -> None:
         8: Bye,
         9: Ready,
     }
-    assert {kind.kind: kind for kind in Control.__subclasses__()} == kinds
-    assert {number: kind for number, (kind, _) in records._SHAPES.items()} == kinds
-    assert all(len(dataclasses.fields(kind)) == len(checks) for kind, checks in records._SHAPES.values())
+    assert {kind.__struct_config__.tag: kind for kind in CONTROLS} == kinds
+    assert set(CONTROLS) == set(Control.__subclasses__())
     assert [(each.name, each.value) for each in Reason] == [
         ("CLOSED", 0),
         ("CONFLICT", 1),
@@ -227,6 +223,11 @@ GOOD_LANES = ((0, 0), (0, 0))
         pytest.param(control(4), id="a field too few"),
         pytest.param(control(4, 0, 0), id="a field too many"),
         pytest.param(control(9, 0), id="ready with a field"),
+        pytest.param(control(8, 0), id="a goodbye that does not say what is lost"),
+        pytest.param(control(8, 0, [(0, 1, 1)] * 5), id="a goodbye that loses more than there are channels"),
+        pytest.param(control(8, 0, [(4, 1, 1)]), id="a goodbye that loses something of channel 4"),
+        pytest.param(control(8, 0, [(0, 1)]), id="a loss of no size"),
+        pytest.param(control(8, 0, [(0, -1, 1)]), id="a loss of less than nothing"),
         pytest.param(control(4, -1), id="a negative number"),
         pytest.param(control(4, True), id="a number that is a flag"),
         pytest.param(control(4, 1.0), id="a number that is a float"),
@@ -269,6 +270,8 @@ def test_what_is_no_record_is_a_violation(plaintext: bytes) -> None:
     [
         pytest.param(b"\xdd\xff\xff\xff\xff", id="an array of 4 billion"),
         pytest.param(b"\xdf\xff\xff\xff\xff", id="a map of 4 billion"),
+        pytest.param(b"\x93\x08\0\xdd\xff\xff\xff\xff", id="4 billion losses"),
+        pytest.param(b"\x95\2\1\xc2\xdd\xff\xff\xff\xff", id="4 billion lanes"),
         pytest.param(b"\xc6\xff\xff\xff\xff", id="4 GiB of bytes"),
         pytest.param(b"\xdb\xff\xff\xff\xff", id="4 GiB of text"),
         pytest.param(b"\xc9\xff\xff\xff\xff\1", id="an extension of 4 GiB"),

@@ -337,7 +337,7 @@ async def test_who_may_not_resume_is_told_and_hung_up_on(attempt: int, secret: b
     async with await backend.serve(INFO):
         _, welcome = await welcomed(backend.network)
         second, record = await ask(backend.network, hello(attempt=attempt, epoch=welcome.epoch, secret=secret))
-        assert record == Bye(Reason.CONFLICT)
+        assert record == Bye(Reason.CONFLICT, ())
         with pytest.raises(Exception, match="closed"):
             await second.receive()
 
@@ -461,7 +461,7 @@ async def test_when_there_is_no_room_the_longest_away_goes(monkeypatch: pytest.M
     async with Server(network, HOST, max_message_bytes=1000).end as kernel:
         first, _ = await welcomed(network, b"first")
         await welcomed(network, b"second")
-        assert (await ask(network, hello(b"third")))[1] == Bye(Reason.FULL)
+        assert (await ask(network, hello(b"third")))[1] == Bye(Reason.FULL, ())
         for _ in range(2):
             assert (await peer_event(kernel)).joined
         network.pairs[0][0].outgoing.end(ConnectionResetError("cut"))

@@ -29,7 +29,7 @@ def test_the_preamble_is_as_on_the_page() -> None:
 def test_the_control_records_are_as_on_the_page() -> None:
     arrays = re.findall(r"^\| \[(\d+)(.*?)\] \| (\w+) \|", WIRE_FORMAT.read_text(encoding="utf-8"), re.MULTILINE)
     assert [(int(number), kind, fields.count(",")) for number, fields, kind in arrays] == [
-        (number, kind.__name__.lower(), len(checks)) for number, (kind, checks) in records._SHAPES.items()
+        (kind.__struct_config__.tag, kind.__name__.lower(), len(kind.__struct_fields__)) for kind in records.CONTROLS
     ]
 
 

@@ -83,7 +83,7 @@ RECORDS: Final = (
     RecordExample("pong: number 0", Pong(0), "02 000003 92 05 00"),
     RecordExample("beat: number 300", Beat(300), "02 000005 92 06 cd012c"),
     RecordExample("beaten: number 300", Beaten(300), "02 000005 92 07 cd012c"),
-    RecordExample("bye: the client is refused, there is no room", Bye(Reason.FULL), "02 000004 93 08 02 90"),
+    RecordExample("bye: the client is refused, there is no room", Bye(Reason.FULL, ()), "02 000004 93 08 02 90"),
     RecordExample(
         "bye: the host closes; 12 messages of iopub of 300 octets together never came",
         Bye(Reason.CLOSED, (Lost(3, 12, 300),)),
