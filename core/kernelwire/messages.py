@@ -6,7 +6,7 @@ Message Format" and "The Wire Protocol". No I/O and no JSON here: :mod:`kernelwi
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -25,7 +25,7 @@ Frame = bytes | memoryview
 """One frame of a message: bytes, or a read-only contiguous view of bytes that never change."""
 
 
-class WireMessage(NamedTuple):
+class WireMessage(msgspec.Struct, frozen=True):
     """What a channel carries: a message as frames, still signed, and who it is from or for.
 
     Attributes:

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final, cast
 
+from msgspec.structs import replace
+
 from kernelwire.channels import Channel
 from kernelwire.link import client as client_module
 from kernelwire.link import log as log_module
@@ -219,7 +221,7 @@ def _(host: HostLink, size: int) -> list[Member]:
 @bug("replies go before what was published before them", Feed, "pull")
 def _(feed: Feed) -> Payload | None:
     if feed._replies:
-        feed._replies[0] = feed._replies[0]._replace(number=feed.cursor)
+        feed._replies[0] = replace(feed._replies[0], number=feed.cursor)
     return _pull(feed)
 
 

@@ -15,9 +15,9 @@ empty elsewhere: who the client is, the connection says.
 
 import struct
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Final, Literal, NamedTuple
+from typing import Annotated, Final, Literal
 
-from msgspec import DecodeError, Meta
+from msgspec import DecodeError, Meta, Struct
 from msgspec.msgpack import Decoder, Encoder
 
 from kernelwire.channels import Channel
@@ -53,7 +53,7 @@ MESSAGE_LIMIT: Final = 257 * 1024 * 1024
 itself a lower one; a receiver may not, or a message that it refuses would come again for ever."""
 
 
-class Payload(NamedTuple):
+class Payload(Struct, frozen=True, gc=False):
     """What a lane carries: bytes in several pieces, so that nobody has to copy them together.
 
     Attributes:
@@ -65,7 +65,7 @@ class Payload(NamedTuple):
     size: int
 
 
-class Item(NamedTuple):
+class Item(Struct, frozen=True):
     """What a lane brought.
 
     Attributes:

@@ -6,7 +6,9 @@ possible at all. A client that had not come to them gets an exact gap in their p
 
 from bisect import bisect_left
 from collections import deque
-from typing import Final, NamedTuple
+from typing import Final
+
+from msgspec import Struct
 
 from kernelwire.channels import Channel
 from kernelwire.link.envelope import Payload, pack_gap
@@ -25,7 +27,7 @@ _FELL_BEHIND: Final = "this client fell so far behind that the oldest had to go"
 _SMALL: Final = 64 * 1024
 
 
-class Entry(NamedTuple):
+class Entry(Struct, frozen=True):
     """One message of a log.
 
     Attributes:
@@ -150,7 +152,7 @@ class Log:
             self.held -= oldest.cost
 
 
-class _Reply(NamedTuple):
+class _Reply(Struct, frozen=True):
     """A reply, and what was in the log when it came."""
 
     number: int

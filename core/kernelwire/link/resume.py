@@ -11,7 +11,9 @@ from collections import deque
 from collections.abc import Iterator
 from enum import Enum
 from itertools import islice
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
+
+from msgspec import Struct
 
 from kernelwire.errors import LinkViolation
 from kernelwire.link.chunk import Assembly, cut
@@ -79,7 +81,7 @@ class Source(Protocol):
         """Whether there is one."""
 
 
-class Chunk(NamedTuple):
+class Chunk(Struct, frozen=True, gc=False):
     """Bytes to be sent."""
 
     seq: int

@@ -46,7 +46,7 @@ def enveloped(head: Any, body: bytes = b"") -> memoryview:
 
 @pytest.mark.parametrize("example", MESSAGES, ids=lambda example: example.title)
 def test_the_octets_of_each_example(example: MessageExample) -> None:
-    channel, content = example.item
+    channel, content = example.item.channel, example.item.content
     if isinstance(content, GapNotice):
         payload = pack_gap(channel, content.count, content.size, content.reason)
     else:
