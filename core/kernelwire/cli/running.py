@@ -30,6 +30,9 @@ FIELD: Final = "kernelwire"
 KEEPER_PATIENCE: Final = 10.0
 """Seconds that a keeper has to clean up after its kernel's end, before it is killed: half of them before SIGTERM."""
 
+_TELLING: Final = 4
+"""Letters of a name from which on it tells a kernel: fewer may be a slip, and stand in any name."""
+
 _STARTS: Final = 30.0
 """Seconds that a file may be old without a kernel that listens: it may be starting."""
 
@@ -207,10 +210,11 @@ def find(text: str) -> Path:
     """The connection file that is meant, for commands after which there is no way back.
 
     Arguments:
-        text: a path, a name in the runtime directory, or a part of a name there that only one file has.
+        text: a path, a name in the runtime directory, or a part of a name there that only one file has: all of what
+            stands between ``kernel-`` and ``.json``, or four letters of it.
 
     Raises:
-        ConfigurationError: it is empty, or a part of several names.
+        ConfigurationError: it is empty, a part of several names, or too small a part of one.
         ConnectionFileNotFound: there is no such file; the text names similar ones.
     """
     if not text:
@@ -219,12 +223,15 @@ def find(text: str) -> Path:
         return Path(text).absolute()
     directory = connection_files.runtime_dir()
     if not os.path.dirname(text):  # noqa: PTH120 - "" for a bare name, where pathlib has "."
-        if (directory / text).is_file():
-            return directory / text
+        for name in (text, f"kernel-{text}.json"):
+            if (directory / name).is_file():
+                return directory / name
         found = sorted(path for path in directory.glob("kernel-*.json") if text in path.name)
         if len(found) > 1:
             names = ", ".join(path.name for path in found[:5])
             raise ConfigurationError(f"{text!r} is a part of several names: {names}{', ...' if found[5:] else ''}")
+        if found and len(text) < _TELLING:
+            raise ConfigurationError(f"{text!r} is too small a part of {found[0].name}: give {_TELLING} letters of it")
         if found:
             return found[0]
         text = str(directory / text)

@@ -92,7 +92,8 @@ def test_a_file_that_others_can_write_says_nothing(runtime: Path, mode: int) -> 
 
 
 def test_finding(runtime: Path, tmp_path: Path) -> None:
-    for path in (runtime / "kernel-12.json", runtime / "kernel-13.json", runtime / "mine.json", tmp_path / "here.json"):
+    names = ("kernel-12.json", "kernel-13.json", "kernel-2468-ace.json")
+    for path in (*(runtime / name for name in names), runtime / "mine.json", tmp_path / "here.json"):
         ConnectionFile.write(INFO, path)
     assert running.find("here.json") == tmp_path / "here.json"
     assert running.find(str(runtime / "mine.json")) == runtime / "mine.json"
@@ -101,6 +102,10 @@ def test_finding(runtime: Path, tmp_path: Path) -> None:
     assert running.find("12") == runtime / "kernel-12.json"
     with pytest.raises(ConfigurationError, match=r"'1' is a part of several names: kernel-12.json, kernel-13.json$"):
         running.find("1")
+    assert running.find("68-a") == runtime / "kernel-2468-ace.json"
+    for slip in ("a", "ace"):  # it would end that kernel, and stands in many a name
+        with pytest.raises(ConfigurationError, match=f"^'{slip}' is too small a part of kernel-2468-ace.json: give 4"):
+            running.find(slip)
     with pytest.raises(ConnectionFileNotFound, match="kernel-12"):
         running.find("14")
     with pytest.raises(ConnectionFileNotFound):
