@@ -13,6 +13,7 @@ from kernelwire.connection import ConnectionInfo
 from kernelwire.ends import ClientEnd, not_opened
 from kernelwire.errors import KernelDied, KernelRestarted, KernelwireError, NotSupported, RequestTimeout
 from kernelwire.execution import ExecuteResult, Execution, InputHook, check_execution, checked_code
+from kernelwire.first_answer import first_answer, why_silent
 from kernelwire.heartbeat import HeartbeatMonitor
 from kernelwire.interactive import OutputHook
 from kernelwire.messages import Message
@@ -23,9 +24,6 @@ from kernelwire.session import Session
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
-
-_BUSY: Final = 1.0
-"""Seconds without an answer on shell after which the kernel may be busy there."""
 
 TIME_TO_DEAD: Final = 5.0
 """Seconds without a heartbeat, after there was one, that end the requests under way."""
@@ -150,17 +148,19 @@ class KernelClient:
 
         A kernel that is away may be starting (again), so without a time limit this waits for as long as that takes. One
         that is busy on shell is asked on control too.
+
+        Raises:
+            InvalidField: it has another key than this connection.
         """
         try:
             async with asyncio.timeout(timeout):
                 while True:
                     await self._router.output_ready()
                     with suppress(KernelDied, KernelRestarted):  # the one before the one that is waited for
-                        return await self._first_answer()
+                        return await first_answer(self._ask_who_it_is, self.end.channels, self.session)
         except TimeoutError:
-            refused = ", ".join(f"{count} {name}" for name, count in self.session.rejected.items())
-            hint = f"; messages came that were refused ({refused}): is it the right key?" if refused else ""
-            raise RequestTimeout(f"the kernel did not answer within {timeout:g} s{hint}") from None
+            doubt = why_silent(self.session, self._router.monitor)
+            raise RequestTimeout(f"the kernel did not answer within {timeout:g} s{doubt}") from None
 
     async def flush(self, timeout: float | None = None) -> None:
         """Wait until everything that the kernel has published for earlier requests of this client is here."""
@@ -332,22 +332,8 @@ class KernelClient:
         """
         self._router.comms.expect(target_name, on_open)
 
-    async def _first_answer(self) -> Message:
-        asked = [each for each in (Channel.SHELL, Channel.CONTROL) if each in self.end.channels]
-        answers: set[asyncio.Task[Message]] = set()
-        try:
-            for channel in asked or [Channel.SHELL]:
-                answers.add(asyncio.create_task(self.request("kernel_info_request", channel=channel)))
-                done, _ = await asyncio.wait(answers, timeout=_BUSY, return_when=asyncio.FIRST_COMPLETED)
-                if done:
-                    break
-            else:
-                done, _ = await asyncio.wait(answers, return_when=asyncio.FIRST_COMPLETED)
-            return done.pop().result()
-        finally:
-            for answer in answers:
-                answer.cancel()
-            await asyncio.gather(*answers, return_exceptions=True)
+    async def _ask_who_it_is(self, channel: Channel) -> Message:
+        return await self.request("kernel_info_request", channel=channel)
 
     async def _ask(self, request: PlainRequest, timeout: float | None) -> Message:
         try:

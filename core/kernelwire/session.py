@@ -93,6 +93,11 @@ class Session:
         self._packed: tuple[Mapping[str, Any], Frame] = ({}, b"{}")
         self._unpacked: tuple[bytes, Mapping[str, Any]] = (b"{}", {})
 
+    @property
+    def is_foreign(self) -> bool:
+        """Whether signatures came that are wrong, and none yet that is right: the other side has another key."""
+        return bool(self.rejected[InvalidSignature.__name__]) and not self._accepted
+
     @classmethod
     def of(cls, info: ConnectionInfo) -> Self:
         """A session with a new id for a connection: its key, its signature scheme."""

@@ -1118,5 +1118,21 @@ async def test_a_kernel_whose_messages_we_refuse_may_have_another_key(client: Ke
     reply = kernel.session.message("kernel_info_reply", parent=request)
     frames = Session(b"another key").pack(reply)
     await kernel.end.shell.send(WireMessage(frames, kernel._peers[request.msg_id]))
-    with pytest.raises(RequestTimeout, match=r"refused \(1 InvalidSignature\): is it the right key"):
+    with pytest.raises(RequestTimeout, match=r"; messages came whose signature is wrong \(1\): is it the right key"):
         await asking
+
+
+async def test_a_kernel_of_another_key_is_not_waited_for(client: KernelClient, kernel: RawKernel) -> None:
+    asking = asyncio.create_task(client.ready())
+    await kernel.asked()
+    stream = kernel.session.message("stream", {"name": "stdout", "text": "somebody else's"})
+    await kernel.end.iopub.send(WireMessage(Session(b"another key").pack(stream), b"stream"))
+    with pytest.raises(InvalidField, match=r"^connection field 'key': the kernel .* signs with another one"):
+        await asking
+    assert nothing_is_left_of_requests(client)
+
+
+async def test_a_kernel_that_beats_and_says_nothing(client: KernelClient, kernel: RawKernel) -> None:
+    await client.heartbeat.wait_beating()
+    with pytest.raises(RequestTimeout, match=r"0\.1 s; its heartbeat answers: it is busy, or has another key"):
+        await client.ready(0.1)

@@ -11,8 +11,9 @@ from typing import Final
 from kernelwire import control
 from kernelwire.cli import OK, signals
 from kernelwire.cli.arguments import seconds
-from kernelwire.cli.running import find, read
-from kernelwire.errors import KernelDied
+from kernelwire.cli.liveness import why_deaf
+from kernelwire.cli.running import RunningKernel, find, read
+from kernelwire.errors import KernelDied, RequestTimeout
 from kernelwire.processes import RunningProcess
 
 HELP: Final = "interrupt what a kernel executes"
@@ -39,10 +40,17 @@ async def _run(arguments: argparse.Namespace) -> int:
     kernel = read(find(arguments.file))
     if await kernel.is_dead():
         raise KernelDied(f"{kernel.path}: the kernel is dead; 'kernelwire stop' removes what is left of it")
+    try:
+        await _interrupt(kernel, arguments.timeout)
+    except RequestTimeout as error:
+        raise RequestTimeout(f"{error}{await why_deaf(kernel.info)}") from None
+    return OK
+
+
+async def _interrupt(kernel: RunningKernel, timeout: float) -> None:
     record = kernel.record
     if record is not None and record.kernel.is_here:
         process = RunningProcess(record.kernel, group=True)
-        await control.interrupt(kernel.info, process, record.interrupt_mode, timeout=arguments.timeout)
+        await control.interrupt(kernel.info, process, record.interrupt_mode, timeout=timeout)
     else:
-        await control.ask(kernel.info, "interrupt_request", {}, timeout=arguments.timeout)
-    return OK
+        await control.ask(kernel.info, "interrupt_request", {}, timeout=timeout)

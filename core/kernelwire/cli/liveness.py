@@ -8,10 +8,11 @@ from typing import Any, Final
 from kernelwire import registry
 from kernelwire.channels import Channel
 from kernelwire.connection import ConnectionInfo
-from kernelwire.errors import NotSupported, WireError
+from kernelwire.errors import ConfigurationError, NotSupported, WireError
+from kernelwire.first_answer import DEAF
 
 _KNOCK: Final = 1.0
-"""Seconds to wait for an answer to a knock; on this machine it comes at once."""
+"""Seconds to wait for an answer to a knock, or for a heartbeat; on this machine it comes at once."""
 
 
 async def nobody_listens(info: ConnectionInfo) -> bool:
@@ -36,6 +37,21 @@ async def nobody_listens(info: ConnectionInfo) -> bool:
         except OSError:  # a time limit is one too
             return False
     return False
+
+
+async def why_away(info: ConnectionInfo) -> str:
+    """That a kernel is certainly not at its address just now, to be put behind that it does not answer; or nothing."""
+    return "; nobody listens at its address: it is dead, or has not begun yet" if await nobody_listens(info) else ""
+
+
+async def why_deaf(info: ConnectionInfo) -> str:
+    """Why a kernel may not have answered that was asked on control, to be put behind that; or nothing."""
+    if away := await why_away(info):
+        return away
+    try:
+        return f"; {DEAF}" if await beats(info, _KNOCK) else ""
+    except ConfigurationError:
+        return ""
 
 
 async def beats(info: ConnectionInfo, timeout: float) -> bool | None:

@@ -18,7 +18,7 @@ from typing import Final
 from kernelwire import control
 from kernelwire.cli import OK, UNREACHABLE, UNUSABLE, signals
 from kernelwire.cli.arguments import seconds
-from kernelwire.cli.liveness import beats, nobody_listens
+from kernelwire.cli.liveness import beats, nobody_listens, why_deaf
 from kernelwire.cli.running import RunningKernel, find, taken
 from kernelwire.connection import ConnectionInfo
 from kernelwire.errors import ConfigurationError, KernelwireError, NotServed, RequestTimeout, WireError
@@ -119,6 +119,7 @@ async def _ask(kernel: RunningKernel, *, now: bool, patience: float) -> None:
     except (TimeoutError, RequestTimeout):
         raise RequestTimeout(
             f"{reason}, and it has not ended within {patience:g} s after it was asked to; nothing was removed"
+            f"{await why_deaf(kernel.info)}"
         ) from None
 
 

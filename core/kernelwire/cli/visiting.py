@@ -9,13 +9,14 @@ from typing import Final, NamedTuple
 
 from kernelwire import connection_file, control
 from kernelwire.cli.arguments import PATIENCE
-from kernelwire.cli.liveness import nobody_listens
+from kernelwire.cli.liveness import why_away
 from kernelwire.cli.running import Record, RunningKernel, read
 from kernelwire.cli.running_code import INTERRUPT_TIME
 from kernelwire.client import KernelClient, connect
 from kernelwire.connection import ConnectionInfo
 from kernelwire.errors import ConfigurationError, KernelDied, RequestTimeout
 from kernelwire.execution import InputHook
+from kernelwire.first_answer import why_silent
 from kernelwire.processes import RunningProcess
 
 _COMES_BACK: Final = 3.0
@@ -99,18 +100,14 @@ async def _successor(kernel: RunningKernel, before: Record) -> Record | None:
 async def _answered(info: ConnectionInfo, client: KernelClient, timeout: float) -> None:
     async def tell() -> None:
         await asyncio.sleep(PATIENCE)
-        doubts = await _doubts(info)
-        print(f"kernelwire: waiting for the kernel to answer{doubts} (Ctrl-C to give up)", file=sys.stderr)
+        doubt = await why_away(info) or why_silent(client.session, client.heartbeat)
+        print(f"kernelwire: waiting for the kernel to answer{doubt} (Ctrl-C to give up)", file=sys.stderr)
 
     telling = asyncio.create_task(tell())
     try:
         await client.ready(timeout)
     except RequestTimeout as error:
-        raise RequestTimeout(f"{error}{await _doubts(info)}") from None
+        raise RequestTimeout(f"{error}{await why_away(info)}") from None
     finally:
         telling.cancel()
         await asyncio.gather(telling, return_exceptions=True)
-
-
-async def _doubts(info: ConnectionInfo) -> str:
-    return "; nobody listens at its address: it is dead, or has not begun yet" if await nobody_listens(info) else ""
