@@ -36,16 +36,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the code."""
-    return signals.run(_run(arguments, _read() if arguments.code == "-" else arguments.code))
+    if arguments.code == "-":
+        return signals.run(_run(arguments, _read()))
+    return signals.run(_run(arguments, _text(arguments.code, sys.getfilesystemencoding(), "CODE")))
 
 
 def _read() -> str:
     if sys.stdin is None:
         raise ConfigurationError("standard input is closed: there is no code to read")
     try:
-        return sys.stdin.read()
+        return _text(sys.stdin.read(), sys.stdin.encoding, "standard input")
     except UnicodeDecodeError as error:
         raise ConfigurationError(f"standard input is not {error.encoding}: {error.reason}") from None
+
+
+def _text(text: str, encoding: str, what: str) -> str:
+    """Text of which the locale did not know all characters: Python keeps their bytes as surrogates, at which kernels
+    fail in many ways.
+    """
+    try:
+        text.encode("utf-8")
+        return text
+    except UnicodeEncodeError:
+        pass
+    try:
+        return text.encode(encoding, "surrogateescape").decode("utf-8")
+    except UnicodeError as error:
+        raise ConfigurationError(f"{what} is not UTF-8: {getattr(error, 'reason', error)}") from None
 
 
 async def _run(arguments: argparse.Namespace, code: str) -> int:

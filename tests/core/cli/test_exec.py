@@ -89,6 +89,25 @@ async def test_standard_input_that_is_no_text(command: Any, kernel: Any) -> None
     assert err.count("\n") == 1
 
 
+async def test_code_in_a_locale_without_its_characters(command: Any, kernel: Any) -> None:
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    shown = (0, "code '\\xe4\\u65e5'\n", "")  # by an output that has no such characters either
+    assert await command.run("exec", "--connect", str(kernel.file), "ä日", **ascii_only) == shown
+    assert await command.run("exec", "--connect", str(kernel.file), "-", stdin="ä日".encode(), **ascii_only) == shown
+    asked = [message for message in kernel.scripted.received["shell"] if message.msg_type == "execute_request"]
+    assert [message.content["code"] for message in asked] == ["ä日"] * 2
+
+
+@pytest.mark.parametrize("from_input", [False, True])
+async def test_code_that_is_no_text(command: Any, kernel: Any, from_input: bool) -> None:
+    code = "-" if from_input else "print('\udcff')"  # as Python has the byte 255 of a command line
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"} if from_input else {}
+    done = await command.run("exec", "--connect", str(kernel.file), code, stdin=b"\xff", **ascii_only)
+    what = "standard input" if from_input else "CODE"
+    assert done == (2, "", f"kernelwire: {what} is not UTF-8: invalid start byte\n")
+    assert not kernel.scripted.received["shell"]
+
+
 # What the terminal can show
 
 

@@ -22,7 +22,7 @@ async def test_as_a_script() -> None:
     process = await asyncio.create_subprocess_exec(script, "nonsense", stderr=asyncio.subprocess.PIPE)
     _, err = await process.communicate()
     assert process.returncode == 2
-    assert err.startswith(b"usage: kernelwire ")
+    assert err.startswith(b"kernelwire: no command 'nonsense'")
 
 
 def test_importing_it_runs_nothing() -> None:
