@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import logging
 import sys
 from collections.abc import Sequence
 from importlib import metadata
@@ -39,6 +40,8 @@ def dispatch(arguments: Sequence[str]) -> int:
         SystemExit: the command line cannot be used, or asks for help.
         as the subcommand.
     """
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(logging.Formatter("kernelwire: %(message)s"))
     commands = {entry.name: entry for entry in metadata.entry_points(group=GROUP)}
     parser = _Parser(
         prog="kernelwire",

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +17,9 @@ HELP: Final = "the file of a host's ticket, or - for standard input: do it there
 
 KERNEL_ID: Final = "kernel_id"
 """The field of a connection file with what the host calls the kernel."""
+
+_ID: Final = re.compile("[0-9a-f]{16}")
+"""What hosts call their kernels."""
 
 _LOCAL: Final = ("transport", "ip", "encryption", "argument", "foreground")
 
@@ -65,8 +69,7 @@ async def restart(arguments: argparse.Namespace) -> int:
         KernelwireError: as :meth:`kernelwire.host.remote.RemoteHost.restart`.
     """
     host = RemoteHost.of(arguments.host)
-    running = {kernel["kernel_id"] for kernel in await host.kernels()}
-    kernel_id = arguments.file if arguments.file in running else _kernel_id(find(arguments.file))
+    kernel_id = _kernel_id(arguments.file)
     with telling():
         await host.restart(kernel_id, now=arguments.now, timeout=arguments.timeout)
     return OK
@@ -88,7 +91,11 @@ async def kernels(arguments: argparse.Namespace) -> int:
     return OK
 
 
-def _kernel_id(path: Path) -> str:
+def _kernel_id(text: str) -> str:
+    """That, or what stands in the connection file of that name."""
+    if _ID.fullmatch(text) and not Path(text).exists():
+        return text
+    path = find(text)
     kernel_id = read(path).info.extra.get(KERNEL_ID)
     if not isinstance(kernel_id, str):
         raise ConfigurationError(f"{path}: not of a kernel that 'kernelwire start --host' has started")

@@ -21,6 +21,7 @@ from kernelwire.cli.keeper import RESTART, RESTART_NOW
 from kernelwire.cli.running import Record, RunningKernel, find, read, taken
 from kernelwire.client import connect
 from kernelwire.errors import ConfigurationError, KernelDied, KernelExited, RequestTimeout
+from kernelwire.kernel_address import SPOKEN
 from kernelwire.kernelspecs import KernelSpec
 from kernelwire.launcher import LocalLauncher, Process, end_process
 from kernelwire.processes import ProcessIdentity, RunningProcess
@@ -83,6 +84,11 @@ def _known(kernel: RunningKernel) -> Record:
         raise ConfigurationError(
             f"{kernel.path}: this kernel runs at a host, and only that can start it again: kernelwire restart "
             f"--host TICKET {file}"
+        )
+    if kernel.info.transport not in SPOKEN:
+        raise ConfigurationError(
+            f"{kernel.path}: this kernel runs at a host that takes no requests, so it can be started again only there: "
+            "end 'kernelwire host' and run it again; one with --allow would restart kernels for its clients"
         )
     instead = f"kernelwire start --kernel {shlex.quote(name)}" if name else "kernelwire start"
     raise ConfigurationError(

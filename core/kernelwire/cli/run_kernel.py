@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Final, NamedTuple
 
-from kernelwire.cli.arguments import seconds
+from kernelwire.cli.arguments import seconds, telling
 from kernelwire.cli.visiting import visit
 from kernelwire.client import KernelClient
 from kernelwire.errors import ConfigurationError, NoSuchKernelspec
@@ -79,13 +79,14 @@ async def open_kernel(
     launcher = LocalLauncher(pass_on=lambda data: None)
     async with KernelManager() as manager:
         try:
-            await manager.start(
-                name,
-                transport=arguments.transport or TRANSPORT,
-                launcher=launcher,
-                cwd=arguments.cwd or cwd,
-                timeout=arguments.wait,
-            )
+            with telling():
+                await manager.start(
+                    name,
+                    transport=arguments.transport or TRANSPORT,
+                    launcher=launcher,
+                    cwd=arguments.cwd or cwd,
+                    timeout=arguments.wait,
+                )
         except NoSuchKernelspec as error:
             raise ConfigurationError(f"{error}; --kernel names another") from error
         spec = manager.kernel_spec

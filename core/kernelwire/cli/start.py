@@ -68,6 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Start it."""
+    _check_is_new(arguments.connection_file)
     if arguments.host is not None:
         parser = argparse.ArgumentParser()
         add_arguments(parser)
@@ -209,11 +210,6 @@ def _options(arguments: argparse.Namespace) -> dict[str, Any]:
             "use tcp or ipc"
         )
     path = arguments.connection_file
-    if path is not None and os.path.lexists(path):
-        raise ConfigurationError(
-            f"--connection-file {path}: exists already; choose another name, or end its kernel first: "
-            f"kernelwire stop {shlex.quote(path)}"
-        )
     try:
         here = Path.cwd()
     except FileNotFoundError:
@@ -229,6 +225,14 @@ def _options(arguments: argparse.Namespace) -> dict[str, Any]:
         "encryption": arguments.encryption,
         "timeout": arguments.timeout,
     }
+
+
+def _check_is_new(path: str | None) -> None:
+    if path is not None and os.path.lexists(path):
+        raise ConfigurationError(
+            f"--connection-file {path}: exists already; choose another name, or end its kernel first: "
+            f"kernelwire stop {shlex.quote(path)}"
+        )
 
 
 def _variable(text: str) -> tuple[str, str]:

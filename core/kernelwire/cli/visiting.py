@@ -17,6 +17,7 @@ from kernelwire.connection import ConnectionInfo
 from kernelwire.errors import ConfigurationError, KernelDied, RequestTimeout
 from kernelwire.execution import InputHook
 from kernelwire.first_answer import why_silent
+from kernelwire.kernel_address import SPOKEN
 from kernelwire.processes import RunningProcess
 
 _COMES_BACK: Final = 3.0
@@ -100,14 +101,20 @@ async def _successor(kernel: RunningKernel, before: Record) -> Record | None:
 async def _answered(info: ConnectionInfo, client: KernelClient, timeout: float) -> None:
     async def tell() -> None:
         await asyncio.sleep(PATIENCE)
-        doubt = await why_away(info) or why_silent(client.session, client.heartbeat)
+        doubt = await _why_away(info, client) or why_silent(client.session, client.heartbeat)
         print(f"kernelwire: waiting for the kernel to answer{doubt} (Ctrl-C to give up)", file=sys.stderr)
 
     telling = asyncio.create_task(tell())
     try:
         await client.ready(timeout)
     except RequestTimeout as error:
-        raise RequestTimeout(f"{error}{await why_away(info)}") from None
+        raise RequestTimeout(f"{error}{await _why_away(info, client)}") from None
     finally:
         telling.cancel()
         await asyncio.gather(telling, return_exceptions=True)
+
+
+async def _why_away(info: ConnectionInfo, client: KernelClient) -> str:
+    if info.transport in SPOKEN or client.heartbeat.is_beating:
+        return await why_away(info)
+    return "; nothing comes from there: its host, or what is in between, is away"

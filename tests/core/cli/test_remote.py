@@ -29,6 +29,10 @@ async def test_started_listed_used_and_stopped_there(network: Network) -> None:
     assert (kernel["kernel_id"], kernel["state"]) == (report["kernel_id"], "running")
     shown = (await run("kernels", "--host", "host.ticket")).out
     assert f"{kernel['kernel_id']}  python3  running\n" in shown
+    again = await run("start", "--host", "host.ticket", "--connection-file", "k.json")
+    assert (again.code, again.err.count("\n")) == (2, 1)
+    assert "--connection-file k.json: exists already; choose another name" in again.err
+    assert len(json.loads((await run("kernels", "--host", "host.ticket", "--json")).out)["kernels"]) == 1
     refused = await run("start", "--host", "host.ticket", "--kernel", "other")
     assert (refused.code, refused.err.count("\n")) == (2, 1)
     assert "'other' is not one that this host allows" in refused.err
@@ -45,6 +49,8 @@ async def test_started_listed_used_and_stopped_there(network: Network) -> None:
         assert value == "1"
         pids.add(int(pid))
     assert len(pids) == 3
+    unknown = await run("restart", "--host", "host.ticket", "0123456789abcdef")
+    assert unknown == (3, "", "kernelwire: this host has no kernel '0123456789abcdef' (any more)\n")
     stopped = await run("stop", "k.json")
     assert stopped.code == 0, stopped.err
     example = await asyncio.create_subprocess_exec(

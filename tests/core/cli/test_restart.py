@@ -157,3 +157,11 @@ async def test_what_cannot_be_used(station: Any, arguments: list[str], says: str
     assert (code, out) == (2, "")
     assert says in err
     assert "Traceback" not in err
+
+
+async def test_a_kernel_that_a_host_serves(station: Any) -> None:
+    info = ConnectionInfo(transport="socketio", kernel_name="good").replace(relay="http://127.0.0.1:1")
+    file = ConnectionFile.write(info, station.directory / "far.json").path
+    done = await station.run("restart", "far.json")
+    assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
+    assert done.err.startswith(f"kernelwire: {file}: this kernel runs at a host that takes no requests")
