@@ -180,7 +180,7 @@ def directories() -> list[Path]:
 
 
 def _installed() -> dict[str, Path]:
-    """Names to directories. Nothing is read, so what is broken is there too."""
+    """Names to directories. Nothing is read, so what is broken is there too; what may not be looked at is not."""
     found: dict[str, Path] = {}
     for directory in directories():
         try:
@@ -188,7 +188,7 @@ def _installed() -> dict[str, Path]:
         except OSError:  # most of them are not there
             continue
         for entry in entries:
-            if (entry / _FILE).is_file():
+            if os.path.isfile(entry / _FILE):  # noqa: PTH113 - pathlib raises where others may not look
                 found.setdefault(entry.name.lower(), entry)
     return found
 

@@ -1,5 +1,6 @@
 """Kernelspecs: the same ones that Jupyter finds, and a clear word about those that cannot be used."""
 
+import errno
 import json
 import logging
 import os
@@ -156,6 +157,21 @@ def test_one_that_is_no_utf_8_or_cannot_be_read(data: Path, tmp_path: Path) -> N
         kernelspecs.get("latin")
     with pytest.raises(KernelspecError, match="cannot be read"):
         KernelSpec.from_directory("gone", tmp_path / "gone")
+
+
+def test_one_that_is_not_for_our_eyes_hides_no_other(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(data, "locked")
+    install(data, "open")
+    stat = os.stat
+
+    def guarded(path: Any, **options: Any) -> os.stat_result:
+        if "locked" in str(path):  # as for anybody but root, before whom the tests could lock nothing
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return stat(path, **options)
+
+    monkeypatch.setattr(os, "stat", guarded)
+    assert kernelspecs.get("open").name == "open"
+    assert "locked" not in kernelspecs.find_all()
 
 
 def test_the_command(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ It installs, registers and passes the conformance kit as it is written, and can 
 import argparse
 import importlib.util
 import keyword
+import os
 import re
 import shutil
 import tempfile
@@ -65,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
     _check_name(name)
     distribution = "kernelwire-" + name.replace("_", "-")
     target = Path(arguments.directory or distribution)
-    if target.exists() or target.is_symlink():
+    if os.path.lexists(target):
         raise ConfigurationError(f"--directory {target}: exists already; choose another")
     values = _values(name, distribution, pipe=arguments.pipe)
     try:

@@ -219,12 +219,12 @@ def find(text: str) -> Path:
     """
     if not text:
         raise ConfigurationError("FILE is empty: the connection file of a kernel is needed")
-    if Path(text).exists():
+    if os.path.exists(text):  # noqa: PTH110 - which answers, where pathlib raises: a directory that is not to be read
         return Path(text).absolute()
     directory = connection_files.runtime_dir()
     if not os.path.dirname(text):  # noqa: PTH120 - "" for a bare name, where pathlib has "."
         for name in (text, f"kernel-{text}.json"):
-            if (directory / name).is_file():
+            if os.path.isfile(directory / name):  # noqa: PTH113 - likewise
                 return directory / name
         found = sorted(path for path in directory.glob("kernel-*.json") if text in path.name)
         if len(found) > 1:

@@ -104,6 +104,8 @@ def test_a_directory_that_cannot_be_made(here: Path, capsys: pytest.CaptureFixtu
     (here / "file").write_text("")
     assert main(["new-backend", "mywire", "--directory", "file/project"]) == UNUSABLE
     assert "--directory file/project: cannot be written" in capsys.readouterr().err
+    assert main(["new-backend", "mywire", "--directory", "x" * 300]) == UNUSABLE
+    assert "cannot be written: File name too long" in capsys.readouterr().err
     assert written(here) == {"file"}
 
 
