@@ -14,7 +14,7 @@ from kernelwire.cli import running
 from kernelwire.cli.running import FIELD, Record, RunningKernel
 from kernelwire.connection import ConnectionInfo
 from kernelwire.connection_file import ConnectionFile
-from kernelwire.errors import ConfigurationError, ConnectionFileError, ConnectionFileError, ConnectionFileNotFound
+from kernelwire.errors import ConfigurationError, ConnectionFileError, ConnectionFileNotFound
 from kernelwire.processes import ProcessIdentity
 
 INFO = ConnectionInfo(transport="ipc", ip="/nowhere/k", control_port=1, kernel_name="x", key=b"k")
