@@ -71,14 +71,18 @@ class Published:
         self.held = self._pinned = 0
         self._bulk: deque[tuple[int, int]] = deque()
         self._pins: deque[tuple[int, int]] = deque()
+        self._large = (0, 0)  # the number and the cost of the newest that is over the limit by itself
 
     def add(self, message: WireMessage, size: int) -> None:
         """A message has been published, which takes `size` bytes in the log. What the log may drop for it, goes."""
-        self._bulk.append((len(self.messages), size + ENTRY_OVERHEAD))
-        self.held += size + ENTRY_OVERHEAD
+        number, cost = len(self.messages), size + ENTRY_OVERHEAD
+        self._bulk.append((number, cost))
+        if cost > self.limit:
+            self._large = (number, cost)
+        self.held += cost
         self.messages.append(message)
         self._before.append(self._before[-1] + message.size)
-        while len(self._bulk) > 1 and self.held > self._allowed():
+        while self.held > self._allowed() and len(self._bulk) > 1:
             number, cost = self._bulk.popleft()
             if PIN not in self.messages[number].frames[2]:
                 self.held -= cost
@@ -92,7 +96,8 @@ class Published:
 
     def _allowed(self) -> int:
         """Bytes to keep: the newest message that is over the limit by itself does not count."""
-        return self.limit + next((cost for _, cost in reversed(self._bulk) if cost > self.limit), 0)
+        number, cost = self._large
+        return self.limit + cost if self._bulk[0][0] <= number else self.limit
 
     @property
     def oldest(self) -> int:

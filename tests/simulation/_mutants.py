@@ -83,6 +83,11 @@ def _(link: ClientLink) -> None:
     link._hello = link._greeting_since = None
 
 
+@bug("the client does not wait for the welcome", ClientLink, "has_frame")
+def _(link: ClientLink, now: float) -> bool:
+    return link._hello is not None or link.peer.has_frame(now)
+
+
 @bug("the client does not wait for the welcome", ClientLink, "next_frame")
 def _(link: ClientLink, now: float) -> bytes:
     if link._hello is not None:

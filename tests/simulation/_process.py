@@ -13,7 +13,7 @@ from kernelwire.link.resume import Outcome
 from kernelwire.messages import WireMessage
 from simulation._checker import ENVELOPE, Broken, Expected, Session, message, name
 from simulation._desk import Desk, Spell
-from simulation._frames import next_frame
+from simulation._frames import check_halves, next_frame
 from simulation._pipe import Wire
 from simulation._stage import BODIES, LANES, Stage
 
@@ -144,7 +144,9 @@ class Process:
             wire.seals[0], wire.shakes[0] = shake.split(), None
             self.link.open(self._stage.now)
             return True
-        self._on_events(wire, self.link.receive(wire.open(0, frame), self._stage.now))
+        events = self.link.receive(wire.open(0, frame), self._stage.now)
+        check_halves(self.link.peer, self._stage)
+        self._on_events(wire, events)
         return True
 
     def look_at_clock(self) -> bool:

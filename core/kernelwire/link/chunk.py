@@ -4,15 +4,17 @@ A piece goes into one frame. A message whose pieces have come in part survives t
 it has, and says how much that is when it resumes.
 """
 
+from collections.abc import Sequence
+
 from kernelwire.errors import LinkViolation
 from kernelwire.link.envelope import Payload
 from kernelwire.messages import Frame
 
 
-def cut(payload: Payload, offset: int, size: int) -> list[Frame]:
+def cut(payload: Payload, offset: int, size: int) -> Sequence[Frame]:
     """The `size` bytes of `payload` from `offset` on, in pieces, without a copy."""
     if offset == 0 and size == payload.size:
-        return list(payload.pieces)
+        return payload.pieces
     pieces: list[Frame] = []
     for piece in payload.pieces:
         length = len(piece)
@@ -49,12 +51,12 @@ class Assembly:
         Raises:
             LinkViolation: it is over the limit. What was here before still is.
         """
-        if self.size + len(chunk) > self._limit:
+        size = self.size + len(chunk)
+        if size > self._limit:
             raise LinkViolation("a message that is too large")
-        self.size += len(chunk)
         if final and not self._data:  # the usual case: it came in one piece
-            self.size = 0
             return chunk
+        self.size = size
         self._data += chunk
         if not final:
             return None

@@ -102,21 +102,21 @@ class Log:
     def append(self, payload: Payload) -> None:
         """Add a message; the oldest go for it."""
         entry = self._bulk[self.end] = Entry(self.end, self.total, payload, _is_pinned(payload))
+        cost = entry.cost
         self.end += 1
         self.total += _frame_bytes(payload)
-        self.held += entry.cost
-        if entry.cost > self.limit:
+        self.held += cost
+        if cost > self.limit:
             self._large = entry
         while self._oldest < self.end - 1 and self.held > self._allowed(self._oldest):
             self._evict()
 
     def at(self, cursor: int) -> Entry | None:
         """The first message from `cursor` on; None if there is none."""
-        if cursor < self._oldest:
-            pin = bisect_left(self._pins, cursor, key=_number)
-            if pin < len(self._pins):
-                return self._pins[pin]
-        return self._bulk.get(max(cursor, self._oldest))
+        if cursor >= self._oldest:
+            return self._bulk.get(cursor)
+        pin = bisect_left(self._pins, cursor, key=_number)
+        return self._pins[pin] if pin < len(self._pins) else self._bulk.get(self._oldest)
 
     def before(self, cursor: int) -> int | None:
         """Bytes of all messages before `cursor`, which is not beyond the end; None where that is not kept any more."""

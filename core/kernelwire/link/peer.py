@@ -191,16 +191,19 @@ class Peer:
         try:
             for record in decode(plaintext):
                 if isinstance(record, Data):
-                    self._on_data(record, events)
-                else:
-                    self._on_control(record, events)
+                    message = self.into[record.lane].on_data(record)
+                    if message is not None:
+                        events.append(unpack(record.lane, message))
+                    continue
+                self._on_control(record, events)
                 if self._ended:
                     break
         except LinkViolation as violation:
             events.append(violation)
-        if self._status_due is None and any(lane.unsaid for lane in self.into):
+        c, d = self.into
+        if self._status_due is None and (c.unsaid or d.unsaid):
             self._status_due = now + STATUS_AFTER
-        if self._part_due is None and any(lane.is_under_way for lane in self.into):
+        if self._part_due is None and (c.is_under_way or d.is_under_way):
             self._part_due = now + PART_STATUS_AFTER
         return events
 
@@ -208,17 +211,10 @@ class Peer:
         """Whether `next_frame` has something."""
         if not self.up:
             return False
-        (c, d), (from_c, from_d) = self.out, self.into
-        if (
-            self._leaving is not None
-            or self._controls
-            or c.has_more
-            or d.has_more
-            or from_c.wants_status()
-            or from_d.wants_status()
-        ):
+        if self._controls or self._leaving is not None:
             return True
-        if now >= self._news_due():
+        (c, d), (from_c, from_d) = self.out, self.into
+        if c.has_more or d.has_more or from_c.wants_status() or from_d.wants_status() or now >= self._news_due():
             return True
         return self._pinged is None and now >= self._heard + self._timing.ping_after
 
@@ -260,14 +256,9 @@ class Peer:
 
     def _news_due(self) -> float:
         due = math.inf if self._status_due is None else self._status_due
-        if self._part_due is not None and any(lane.is_under_way for lane in self.into):
-            due = min(due, self._part_due)
+        if self._part_due is not None and self._part_due < due and any(lane.is_under_way for lane in self.into):
+            return self._part_due
         return due
-
-    def _on_data(self, data: Data, events: list[Event]) -> None:
-        message = self.into[data.lane].on_data(data)
-        if message is not None:
-            events.append(unpack(data.lane, message))
 
     def _on_control(self, control: Control, events: list[Event]) -> None:
         match control:

@@ -8,7 +8,7 @@ What a host makes of a hello, and a client of the welcome, is in the tables :dat
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from enum import Enum
 from itertools import islice
 from typing import Final, Protocol
@@ -85,7 +85,7 @@ class Chunk(Struct, frozen=True, gc=False):
     """Bytes to be sent."""
 
     seq: int
-    pieces: list[Frame]
+    pieces: Sequence[Frame]
     size: int
     final: bool
 
@@ -150,24 +150,30 @@ class OutLane:
         room = min(limit, self._granted - self._sent)
         if room <= 0:
             return None
-        if self._at == len(self._items):
-            payload = self._source.pull() if self._may_begin() else None
-            if payload is None:
+        if self._at < len(self._items):
+            payload = self._items[self._at]
+        else:
+            new = self._source.pull() if self._may_begin() else None
+            if new is None:
                 return None
+            payload = new
             self._items.append(payload)
             self.kept += payload.size
-        payload = self._items[self._at]
-        left = payload.size - self._offset
-        size = min(room, left)
-        chunk = Chunk(self._first + self._at, cut(payload, self._offset, size), size, size == left)
-        self._sent += size
-        if size == left:
+        seq, offset = self._first + self._at, self._offset
+        size = payload.size - offset
+        final = size <= room
+        if final:
             self._at += 1
             self._offset = 0
+            reached = seq + 1, 0
         else:
-            self._offset += size
-        self._reached = max(self._reached, (self._first + self._at, self._offset))
-        return chunk
+            size = room
+            self._offset = offset + size
+            reached = seq, self._offset
+        self._sent += size
+        if reached > self._reached:
+            self._reached = reached
+        return Chunk(seq, cut(payload, offset, size), size, final)
 
     def on_status(self, status: Status) -> None:
         """The receiver's news.

@@ -24,11 +24,13 @@ def fill(controls: Sequence[Control], lanes: Sequence[OutLane], limit: int = FRA
     parts: list[bytes | memoryview] = [control.encode() for control in controls]
     left = limit - sum(map(len, parts))
     for lane in lanes:
+        number = lane.number
         while left > _WORTHWHILE:
             chunk = lane.next_chunk(left - DATA_HEADER)
             if chunk is None:
                 break
-            parts.append(data_header(lane.number, chunk.seq, chunk.size, final=chunk.final))
+            size = chunk.size
+            parts.append(data_header(number, chunk.seq, size, final=chunk.final))
             parts += chunk.pieces
-            left -= DATA_HEADER + chunk.size
+            left -= DATA_HEADER + size
     return b"".join(parts)
