@@ -167,6 +167,10 @@ class IOPub(IOPubChannel):
         self._inbox.pour(sink)
         return True
 
+    def intercept(self, offer: Callable[[WireMessage], bool]) -> bool:
+        self._inbox.intercept(offer)
+        return True
+
     @property
     def is_ready(self) -> bool:
         return self._readiness.is_known

@@ -15,7 +15,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final, NamedTuple
 
 from kernelwire import registry
-from kernelwire.carrying import Carrier, Witness, cancel, report_refused, until_first_ends
+from kernelwire.carrying import Carrier, Witness, cancel, until_first_ends
 from kernelwire.channels import Channel, PeerEvents, Sender
 from kernelwire.connection import ConnectionInfo
 from kernelwire.ends import ClientEnd, KernelEnd
@@ -25,8 +25,6 @@ from kernelwire.errors import (
     ChannelClosed,
     GapNotice,
     InvalidField,
-    InvalidMessage,
-    MessageTooLarge,
     NotSupported,
     RemoteError,
     Undelivered,
@@ -130,26 +128,29 @@ class Bridge:
     async def _carry_iopub(self, far: ClientEnd) -> None:
         await far.iopub.ready()
         self._near.audible = True
-        while True:
-            try:
-                message = await far.iopub.receive()
-            except GapNotice as notice:
-                _log.warning("bridge: %s", notice)
-                if self._near.tells_gaps:
-                    await self._near.tell_gap(Channel.IOPUB, notice)
-                else:
-                    self._near.dropped += notice.count or 0
-                continue
-            carried = self._translate(message, self._far_session, self._near_session)
-            if carried is None:
-                continue
-            try:
-                if not self._near.iopub.send_now(carried):
-                    await self._near.iopub.send(carried)
-            except (InvalidMessage, MessageTooLarge) as error:
-                report_refused(error)
-                self._near.dropped += 1
-            del message, carried  # perhaps large, and the next may be long in coming
+        near = self._near
+
+        def translate(message: WireMessage) -> WireMessage | None:
+            return self._translate(message, self._far_session, self._near_session)
+
+        async def on_gap(notice: GapNotice) -> None:
+            if near.tells_gaps:
+                await near.tell_gap(Channel.IOPUB, notice)
+            else:
+                near.dropped += notice.count or 0
+
+        def on_refused() -> None:
+            near.dropped += 1
+
+        publisher = near.iopub
+        await Carrier(
+            far.iopub,
+            translate=translate,
+            send=publisher.send,
+            send_now=publisher.send_now,
+            on_gap=on_gap,
+            on_refused=on_refused,
+        ).run()
 
     async def _carry_requests(self, far: ClientEnd, name: Channel) -> None:
         async def send(carried: WireMessage) -> None:

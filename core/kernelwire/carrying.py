@@ -41,6 +41,7 @@ class Carrier:
         send: sends one.
         send_now: does so if that needs no wait, and returns whether it did; raises as `send`.
         on_gap: passes on that messages are missing.
+        on_refused: told of each message that was too much for the next wire, beside the log.
     """
 
     def __init__(
@@ -51,12 +52,14 @@ class Carrier:
         send: Callable[[WireMessage], Awaitable[None]],
         send_now: Callable[[WireMessage], bool],
         on_gap: Callable[[GapNotice], Awaitable[None]] | None = None,
+        on_refused: Callable[[], None] | None = None,
     ) -> None:
         self._source = source
         self._translate = translate
         self._send = send
         self._send_now = send_now
         self._on_gap = on_gap
+        self._on_refused = on_refused
         self._declined: WireMessage | None = None
 
     async def run(self) -> None:
@@ -78,7 +81,7 @@ class Carrier:
             try:
                 await self._send(carried)
             except (InvalidMessage, MessageTooLarge) as error:
-                report_refused(error)
+                self._report_refused(error)
             del message, carried  # perhaps large, and the next may be long in coming
 
     def _carry_now(self, message: WireMessage) -> bool:
@@ -89,17 +92,18 @@ class Carrier:
             if self._send_now(carried):
                 return True
         except (InvalidMessage, MessageTooLarge) as error:
-            report_refused(error)
+            self._report_refused(error)
             return True
         except KernelwireError:  # `send` will raise it too, where somebody can hear it
             pass
         self._declined = carried  # the next that is received
         return False
 
-
-def report_refused(error: InvalidMessage | MessageTooLarge) -> None:
-    """Say that a message was too much for the next wire: nobody else will."""
-    _log.warning("bridge: a message cannot be carried: %s", error)
+    def _report_refused(self, error: InvalidMessage | MessageTooLarge) -> None:
+        """Say that a message was too much for the next wire: nobody else will."""
+        _log.warning("bridge: a message cannot be carried: %s", error)
+        if self._on_refused is not None:
+            self._on_refused()
 
 
 async def until_first_ends(work: Collection[Coroutine[Any, Any, None]]) -> None:

@@ -14,6 +14,7 @@ from kernelwire.channels import (
     Receiver,
     Sender,
     ShellChannel,
+    Sink,
     StdinChannel,
 )
 from kernelwire.errors import ChannelClosed, MessageTooLarge
@@ -102,6 +103,10 @@ class _Duplex(Sender, Receiver):
     def receive(self) -> Coroutine[Any, Any, WireMessage]:
         return self._inbox.receive()
 
+    def pour(self, sink: Sink) -> bool:
+        self._inbox.pour(sink)
+        return True
+
     def intercept(self, offer: Callable[[WireMessage], bool]) -> bool:
         self._inbox.intercept(offer)
         return True
@@ -133,6 +138,14 @@ class QueuedIOPub(IOPubChannel):
 
     def receive(self) -> Coroutine[Any, Any, WireMessage]:
         return self._inbox.receive()
+
+    def pour(self, sink: Sink) -> bool:
+        self._inbox.pour(sink)
+        return True
+
+    def intercept(self, offer: Callable[[WireMessage], bool]) -> bool:
+        self._inbox.intercept(offer)
+        return True
 
     async def ready(self) -> None:
         self._inbox.check_open()

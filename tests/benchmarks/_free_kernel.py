@@ -66,9 +66,11 @@ class Commands:
 
     def burst(self, messages: int, *, wait: bool) -> None:
         """Publish so many lines of output for the execution of ``hold``, then end that. Without `wait`, `done` must be
-        called before the next command.
+        called before the next command. The lines are made and signed first, which this waits for: how fast they come
+        is then up to who takes them, and not to this kernel.
         """
-        self._socket.send_multipart([COMMAND, b"burst", b"%d" % messages])
+        self._call(b"prepare", b"%d" % messages)
+        self._socket.send_multipart([COMMAND, b"burst", b""])
         if wait:
             self.done()
 
@@ -135,6 +137,7 @@ class Kernel:
         self._count = 0
         self._status = True
         self._held: tuple[list[bytes], bytes] = ([], b"{}")
+        self._prepared: list[list[bytes]] = []
         self._last: list[bytes] = []
         self._buffers: dict[int, bytes] = {}
         self._heads = {
@@ -192,20 +195,28 @@ class Kernel:
     def _carry_out(self, name: bytes, argument: bytes) -> bytes:
         if name == b"status":
             self._status = bool(argument)
-        elif name == b"burst":
-            route, header = self._held
+        elif name == b"prepare":
+            _, header = self._held
             line = json.dumps({"name": "stdout", "text": TEXT}).encode()
-            for _ in range(int(argument)):
-                self._publish(b"stream", header, line)
-            self._end(self._shell, route, header)
+            self._prepared = [self._published(b"stream", header, line) for _ in range(int(argument))]
+        elif name == b"burst":
+            send = self._iopub.send_multipart
+            with self._publishing:
+                for parts in self._prepared:
+                    send(parts)
+            self._prepared = []
+            self._end(self._shell, *self._held)
         elif name == b"bytes":
             return b"%d" % sum(map(len, self._last[1:]))
         return b"done"
 
     def _publish(self, kind: bytes, parent: bytes, content: bytes) -> None:
-        message = self._message(kind, parent, content)
+        parts = self._published(kind, parent, content)
         with self._publishing:
-            self._iopub.send_multipart([b"kernel.free.%b" % kind, DELIMITER, *message])
+            self._iopub.send_multipart(parts)
+
+    def _published(self, kind: bytes, parent: bytes, content: bytes) -> list[bytes]:
+        return [b"kernel.free.%b" % kind, DELIMITER, *self._message(kind, parent, content)]
 
     def _publish_large(self, parent: bytes, size: int) -> None:
         buffer = self._buffers.get(size)

@@ -1,8 +1,9 @@
-"""A kernel behind a relay, beside a Jupyter Server and a bare relay of opaque bytes, all in one run on the same kernel.
+"""A kernel behind a relay, beside a Jupyter Server and a bare relay of opaque bytes, all in one run on like kernels.
 
-The kernel costs nothing. Ours are a relay and a host, each a process, with everything sealed from client to host; a
-Jupyter Server stands beside its kernel, seals nothing, and has its limit to output taken off. All take turns, so that
-what else the machine does hits all alike. Compare ratios, not times. Needs Linux.
+The kernels cost next to nothing, and each way has one of its own: who listens to a kernel hears all that it publishes,
+and would take the processors from whose turn it is. Ours are a relay and a host, each a process, with everything sealed
+from client to host; a Jupyter Server stands beside its kernel, seals nothing, and has its limit to output taken off.
+All take turns, so that what else the machine does hits all alike. Compare ratios, not times. Needs Linux.
 """
 
 import argparse
@@ -104,17 +105,28 @@ QUICK = Size(False, rounds=1, trips=5, few=1, messages=300, large=2)
 
 
 @dataclass(frozen=True)
+class Way:
+    """One way to a kernel.
+
+    Attributes:
+        middle: what stands in between.
+        commands: the benchmark's own way to that kernel.
+    """
+
+    middle: Middle
+    commands: free.Commands
+
+
+@dataclass(frozen=True)
 class World:
     """Where it is measured.
 
     Attributes:
-        commands: the benchmark's way to the kernel.
-        middles: what stands in between, by name.
+        ways: by name.
         size: how much.
     """
 
-    commands: free.Commands
-    middles: Mapping[str, Middle]
+    ways: Mapping[str, Way]
     size: Size
 
 
@@ -122,9 +134,10 @@ class Turn:
     """One contestant's turn, connected."""
 
     def __init__(self, world: World, name: str) -> None:
-        kind, middle = CONTESTANTS[name]
-        self.world = world
-        self.middle = world.middles[middle]
+        kind, way = CONTESTANTS[name]
+        self.size = world.size
+        self.middle = world.ways[way].middle
+        self.commands = world.ways[way].commands
         self.client = kind()
 
     def __enter__(self) -> "Turn":
@@ -137,7 +150,7 @@ class Turn:
 
 def round_trip(turn: Turn) -> dict[str, float]:
     """kernel_info until its reply, and execute until reply and idle; microseconds."""
-    count = turn.world.size.trips
+    count = turn.size.trips
     values = {}
     for name, ask in (("kernel_info", turn.client.kernel_info), ("execute to idle", turn.client.execute)):
         ask(1 + count // 10)
@@ -148,9 +161,9 @@ def round_trip(turn: Turn) -> dict[str, float]:
 def live(turn: Turn) -> dict[str, float]:
     """A burst that is read while it is published, and what it costs who stands in between."""
     before = turn.middle.cpu()
-    drained = turn.client.drain(lambda: turn.world.commands.burst(turn.world.size.messages, wait=False))
-    turn.world.commands.done()
-    assert drained.messages >= turn.world.size.messages
+    drained = turn.client.drain(lambda: turn.commands.burst(turn.size.messages, wait=False))
+    turn.commands.done()
+    assert drained.messages >= turn.size.messages
     relay, host = (after - one for after, one in zip(turn.middle.cpu(), before, strict=True))
     values = {
         "drain": drained.messages / drained.seconds,
@@ -165,13 +178,13 @@ def live(turn: Turn) -> dict[str, float]:
 
 def many(turn: Turn) -> dict[str, float]:
     """Many outputs of a megabyte."""
-    count = turn.world.size.large
+    count = turn.size.large
     return _large(turn, f"{count} x 1 MB", MEGABYTE, count)
 
 
 def one(turn: Turn) -> dict[str, float]:
     """One output of many megabytes."""
-    count = turn.world.size.large
+    count = turn.size.large
     return _large(turn, f"1 x {count} MB", MEGABYTE * count, 1)
 
 
@@ -253,21 +266,24 @@ def compare(names: Sequence[str], size: Size) -> list[Row]:
     """All rows."""
     rows = []
     with ExitStack() as stack:
-        kernel = stack.enter_context(free.running("tcp"))
-        commands = free.Commands(kernel)
-        stack.callback(commands.close)
-        between = {name: stack.enter_context(getattr(middles, name)(kernel)) for _, name in CONTESTANTS.values()}
-        world = World(commands, between, size)
+        world = World({name: _way(stack, name) for name in {way: None for _, way in CONTESTANTS.values()}}, size)
         for measure in map(MEASURES.__getitem__, names):
             rows += in_turns(world, measure)
     return rows
 
 
+def _way(stack: ExitStack, name: str) -> Way:
+    kernel = stack.enter_context(free.running("tcp"))
+    commands = free.Commands(kernel)
+    stack.callback(commands.close)
+    return Way(stack.enter_context(getattr(middles, name)(kernel)), commands)
+
+
 def in_turns(world: World, measure: Measure) -> list[Row]:
     """The rows of one measure: all contestants in turn, after one round to warm up that does not count."""
     if measure.settles:
-        for middle in world.middles.values():
-            middle.settle()
+        for way in world.ways.values():
+            way.middle.settle()
     rounds = []
     for _ in range(world.size.warm_up + measure.rounds(world.size)):
         values = {}
