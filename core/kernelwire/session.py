@@ -27,7 +27,7 @@ from kernelwire.errors import (
     RemoteError,
 )
 from kernelwire.messages import PROTOCOL_VERSION, Frame, Message, freeze
-from kernelwire.signing import DEFAULT_SCHEME, Signer
+from kernelwire.signing import DEFAULT_SCHEME, Signer, joined
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -200,21 +200,26 @@ class Session:
             InvalidSignature: the signature is absent or wrong.
             DuplicateSignature: the signature was accepted before.
         """
+        self._checked(frames)
+
+    def resign(self, frames: Sequence[Frame], target: "Session") -> list[Frame]:
+        """The same message under another session's key; nothing is decoded. Raises as `check`, which this does first."""
+        return [target.signer.sign(self._checked(frames)), *frames[1:]]
+
+    def _checked(self, frames: Sequence[Frame]) -> Sequence[Frame]:
+        """What is signed of a message, perhaps in one piece. Raises as `check`."""
         if len(frames) < 5:
             raise self._refusal(MalformedMessage(f"{len(frames)} frames where at least 5 are needed"))
-        parts = frames[1:5]
+        parts = joined(frames[1:5])
         if sum(map(len, parts)) > MAX_JSON_BYTES:
             raise self._refusal(MalformedMessage(f"the JSON parts are over {MAX_JSON_BYTES} bytes"))
         if not self.signer.signs:
-            return
+            return parts
         if len(frames[0]) > _MAX_SIGNATURE_BYTES or not self.signer.verify(frames[0], parts):
             raise self._refusal(InvalidSignature("the signature is wrong" if frames[0] else "no signature"))
         if not self._remember(bytes(frames[0])):
             raise self._refusal(DuplicateSignature("this message was accepted before"))
-
-    def resign(self, frames: Sequence[Frame]) -> list[Frame]:
-        """The same message under this session's key; nothing is decoded. `frames` must have been checked."""
-        return [self.signer.sign(frames[1:5]), *frames[1:]]
+        return parts
 
     def _remember(self, signature: bytes) -> bool:
         """Whether the signature is new."""

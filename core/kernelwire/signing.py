@@ -45,11 +45,8 @@ class Signer:
             return b""
         inner, outer = self._hashes
         digest = inner.copy()
-        if sum(map(len, parts)) <= _JOIN_LIMIT:
-            digest.update(b"".join(parts))
-        else:
-            for part in parts:
-                digest.update(part)
+        for part in joined(parts):
+            digest.update(part)
         whole = outer.copy()
         whole.update(digest.digest())
         return whole.hexdigest().encode("ascii")
@@ -64,6 +61,13 @@ class Signer:
 
     def __repr__(self) -> str:
         return f"<Signer {self.scheme if self.signs else 'unsigned'}>"
+
+
+def joined(parts: Sequence[Frame]) -> Sequence[Frame]:
+    """The same bytes in one piece, where that hashes faster; once for all who sign or verify them."""
+    if len(parts) > 1 and sum(map(len, parts)) <= _JOIN_LIMIT:
+        return (b"".join(parts),)
+    return parts
 
 
 def _keyed_hashes(key: bytes, scheme: str) -> "tuple[hashlib._Hash, hashlib._Hash]":
