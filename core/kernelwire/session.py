@@ -203,7 +203,7 @@ class Session:
         self._checked(frames)
 
     def resign(self, frames: Sequence[Frame], target: "Session") -> list[Frame]:
-        """The same message under another session's key; nothing is decoded. Raises as `check`, which this does first."""
+        """Check it; then the same message under another session's key. Nothing is decoded. Raises as `check`."""
         return [target.signer.sign(self._checked(frames)), *frames[1:]]
 
     def _checked(self, frames: Sequence[Frame]) -> Sequence[Frame]:

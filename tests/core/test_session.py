@@ -445,13 +445,22 @@ def test_of_many_threads_with_one_message_one_gets_it() -> None:
 def test_resigned_message_is_the_same_under_another_key() -> None:
     here, there = Session(KEY), Session(b"another key")
     frames = signed(b'{"a": 1 }', b"buffer")
-    here.check(frames)
-    passed_on = here.resign(frames), there.resign(frames)
-    assert passed_on[0] == frames
-    assert passed_on[1][1:] == frames[1:]
-    assert all(one is other for one, other in zip(passed_on[1][1:], frames[1:], strict=True))
-    assert there.unpack(passed_on[1]).content == {"a": 1}
-    assert Session().resign(frames)[0] == b""
+    passed_on = here.resign(frames, there)
+    assert passed_on[1:] == frames[1:]
+    assert all(one is other for one, other in zip(passed_on[1:], frames[1:], strict=True))
+    assert there.unpack(passed_on).content == {"a": 1}
+    assert Session().resign(frames, Session())[0] == b""
+    assert Session().resign(frames, here) == frames
+
+
+def test_what_is_not_genuine_is_not_resigned() -> None:
+    here, there = Session(KEY), Session(b"another key")
+    frames = signed(b'{"a": 1 }', b"buffer")
+    with pytest.raises(InvalidSignature):
+        there.resign(frames, here)
+    here.resign(frames, there)
+    with pytest.raises(DuplicateSignature):
+        here.resign(frames, there)
 
 
 def test_repr_shows_no_key() -> None:

@@ -53,6 +53,12 @@ MESSAGE_LIMIT: Final = 257 * 1024 * 1024
 itself a lower one; a receiver may not, or a message that it refuses would come again for ever."""
 
 
+_SMALL: Final = 32 * 1024
+"""Bytes under which frames are copied: into one piece on their way out, since pieces cost more than bytes; and out of
+what came in, since a view would keep the whole message alive.
+"""
+
+
 class Payload(Struct, frozen=True, gc=False):
     """What a lane carries: bytes in several pieces, so that nobody has to copy them together.
 
@@ -83,12 +89,15 @@ def pack(channel: Channel, message: WireMessage) -> Payload:
     Raises:
         InvalidMessage: it has more than :data:`FRAMES_LIMIT` frames, or a topic that makes its head too large.
     """
-    lengths = list(map(len, message.frames))
+    frames = message.frames
+    lengths = [*map(len, frames)]
+    size = sum(lengths)
     peer = message.peer if channel is Channel.IOPUB else b""
     head = _encode((_NUMBERS[channel], peer, lengths))
     if len(lengths) > FRAMES_LIMIT or len(head) > HEAD_LIMIT:
         raise InvalidMessage(f"a message of {len(lengths)} frames, or with a topic of {len(peer)} bytes: too much here")
-    return Payload((_LENGTH.pack(len(head)) + head, *message.frames), 4 + len(head) + sum(lengths))
+    body = frames if size >= _SMALL else (b"".join(frames),)
+    return Payload((_LENGTH.pack(len(head)) + head, *body), 4 + len(head) + size)
 
 
 def pack_gap(channel: Channel, count: int | None, size: int | None, reason: str) -> Payload:
@@ -149,10 +158,6 @@ def _unpack_gap(head: memoryview, body: memoryview) -> Item:
     if body:
         raise LinkViolation("a gap that has frames")
     return Item(CHANNELS[number], GapNotice(count, size, reason))
-
-
-_SMALL: Final = 32 * 1024
-"""Bytes under which a frame is copied out: a view of it would keep the whole message alive."""
 
 
 def _frames(data: memoryview, lengths: Sequence[int]) -> list[Frame]:

@@ -84,8 +84,10 @@ class Log:
 
     def is_full_for(self, size: int) -> bool:
         """Whether another message of `size` bytes makes older ones go."""
-        cost = size + ENTRY_OVERHEAD
-        return bool(self._bulk) and self.held + cost > self._allowed(self._oldest, cost)
+        held = self.held + size + ENTRY_OVERHEAD
+        if held <= self.limit:
+            return False
+        return bool(self._bulk) and held > self._allowed(self._oldest, size + ENTRY_OVERHEAD)
 
     def oldest_after(self, size: int) -> int:
         """What `oldest` will be at the most once a message of `size` bytes has come. It may push out many."""
@@ -108,7 +110,7 @@ class Log:
         self.held += cost
         if cost > self.limit:
             self._large = entry
-        while self._oldest < self.end - 1 and self.held > self._allowed(self._oldest):
+        while self.held > self.limit and self._oldest < self.end - 1 and self.held > self._allowed(self._oldest):
             self._evict()
 
     def at(self, cursor: int) -> Entry | None:
@@ -222,5 +224,5 @@ def _is_pinned(payload: Payload) -> bool:
         return True
     if payload.size > _SMALL:
         return False
-    data = b"".join(payload.pieces)  # not each piece by itself: this is done for all that comes
+    data = b"".join(payload.pieces[1:])  # not each piece by itself: this is done for all that comes
     return b'"idle"' in data or b'"error"' in data or b'"comm_close"' in data or b'"shutdown_reply"' in data
