@@ -51,6 +51,7 @@ class ClientDemultiplexer:
         audible: waits until the kernel's end is audible; None if it always is.
         on_room: called when a channel that was full has room again.
         on_close: as for ClientEnd.
+        pours: whether `put` and `feed` may run the reader's code: not where the sender calls them itself.
 
     Attributes:
         end: the channels.
@@ -67,16 +68,17 @@ class ClientDemultiplexer:
         audible: Callable[[], Coroutine[Any, Any, None]] | None = None,
         on_room: Callable[[], None] | None = None,
         on_close: Callable[[], Awaitable[None]] | None = None,
+        pours: bool = False,
     ) -> None:
         self._inboxes = {name: Inbox[WireMessage](limit=held, on_room=on_room) for name in REQUEST_CHANNELS}
         self._iopub = self._inboxes[Channel.IOPUB] = Inbox[WireMessage](limit=iopub_held, drops=True)
         self._iopub_patience = iopub_held // 2
         outlets = {name: Outlet(transmit, name, max_message_bytes) for name in REQUEST_CHANNELS}
-        self._iopub_channel = QueuedIOPub(self._iopub, audible)
+        self._iopub_channel = QueuedIOPub(self._iopub, audible, pours=pours)
         self.end = ClientEnd(
-            shell=QueuedShell(outlets[Channel.SHELL], self._inboxes[Channel.SHELL]),
-            control=QueuedControl(outlets[Channel.CONTROL], self._inboxes[Channel.CONTROL]),
-            stdin=QueuedStdin(outlets[Channel.STDIN], self._inboxes[Channel.STDIN]),
+            shell=QueuedShell(outlets[Channel.SHELL], self._inboxes[Channel.SHELL], pours=pours),
+            control=QueuedControl(outlets[Channel.CONTROL], self._inboxes[Channel.CONTROL], pours=pours),
+            stdin=QueuedStdin(outlets[Channel.STDIN], self._inboxes[Channel.STDIN], pours=pours),
             iopub=self._iopub_channel,
             heartbeat=heartbeat,
             on_close=on_close,

@@ -90,11 +90,17 @@ def _closed() -> ChannelClosed:
 
 
 class _Duplex(Sender, Receiver):
-    """Both halves as one channel."""
+    """Both halves as one channel.
 
-    def __init__(self, outlet: Outlet, inbox: Inbox[WireMessage]) -> None:
+    Arguments:
+        outlet, inbox: the halves.
+        pours: whether what comes may be handed on where it comes: not where its sender is at work there.
+    """
+
+    def __init__(self, outlet: Outlet, inbox: Inbox[WireMessage], *, pours: bool = False) -> None:
         self._outlet = outlet
         self._inbox = inbox
+        self._pours = pours
 
     # Plain methods that hand on a coroutine: one frame less on every message.
     def send(self, message: WireMessage) -> Coroutine[Any, Any, None]:
@@ -104,8 +110,9 @@ class _Duplex(Sender, Receiver):
         return self._inbox.receive()
 
     def pour(self, sink: Sink) -> bool:
-        self._inbox.pour(sink)
-        return True
+        if self._pours:
+            self._inbox.pour(sink)
+        return self._pours
 
     def intercept(self, offer: Callable[[WireMessage], bool]) -> bool:
         self._inbox.intercept(offer)
@@ -129,19 +136,33 @@ class QueuedStdin(_Duplex, StdinChannel):
 
 
 class QueuedIOPub(IOPubChannel):
-    """Connecting was subscribing, so it is ready as soon as the kernel can be heard at all."""
+    """Connecting was subscribing, so it is ready as soon as the kernel can be heard at all.
 
-    def __init__(self, inbox: Inbox[WireMessage], audible: Callable[[], Coroutine[Any, Any, None]] | None) -> None:
+    Arguments:
+        inbox: what has come.
+        audible: waits until the kernel's end is audible; None if it always is.
+        pours: as for the other channels.
+    """
+
+    def __init__(
+        self,
+        inbox: Inbox[WireMessage],
+        audible: Callable[[], Coroutine[Any, Any, None]] | None,
+        *,
+        pours: bool = False,
+    ) -> None:
         self._inbox = inbox
         self._audible = audible
+        self._pours = pours
         self._waiting: set[asyncio.Task[None]] = set()
 
     def receive(self) -> Coroutine[Any, Any, WireMessage]:
         return self._inbox.receive()
 
     def pour(self, sink: Sink) -> bool:
-        self._inbox.pour(sink)
-        return True
+        if self._pours:
+            self._inbox.pour(sink)
+        return self._pours
 
     def intercept(self, offer: Callable[[WireMessage], bool]) -> bool:
         self._inbox.intercept(offer)

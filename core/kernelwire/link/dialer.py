@@ -132,6 +132,7 @@ class Dialer(LoopBound):
             audible=self._wait_ready,
             on_room=self._make_room,
             on_close=self._close,
+            pours=True,
         )
         self.end: ClientEnd = self._demultiplexer.end
         self._task = asyncio.create_task(self._run(), name="kernelwire link client")
