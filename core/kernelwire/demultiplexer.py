@@ -49,6 +49,8 @@ class ClientDemultiplexer:
         held: bound in bytes for what is held unread on each of shell, control and stdin.
         iopub_held: the same for iopub, beyond which the oldest are dropped with a gap notice.
         audible: waits until the kernel's end is audible; None if it always is.
+        transmit_now: puts a message on the wire, if that needs no wait; whether it did. None if it always may need one.
+        is_audible: whether the kernel's end is known to be audible; None if that is never known.
         on_room: called when a channel that was full has room again.
         on_close: as for ClientEnd.
         pours: whether `put` and `feed` may run the reader's code: not where the sender calls them itself.
@@ -68,13 +70,15 @@ class ClientDemultiplexer:
         audible: Callable[[], Coroutine[Any, Any, None]] | None = None,
         on_room: Callable[[], None] | None = None,
         on_close: Callable[[], Awaitable[None]] | None = None,
+        transmit_now: TransmitNow | None = None,
+        is_audible: Callable[[], bool] | None = None,
         pours: bool = False,
     ) -> None:
         self._inboxes = {name: Inbox[WireMessage](limit=held, on_room=on_room) for name in REQUEST_CHANNELS}
         self._iopub = self._inboxes[Channel.IOPUB] = Inbox[WireMessage](limit=iopub_held, drops=True)
         self._iopub_patience = iopub_held // 2
-        outlets = {name: Outlet(transmit, name, max_message_bytes) for name in REQUEST_CHANNELS}
-        self._iopub_channel = QueuedIOPub(self._iopub, audible, pours=pours)
+        outlets = {name: Outlet(transmit, name, max_message_bytes, transmit_now) for name in REQUEST_CHANNELS}
+        self._iopub_channel = QueuedIOPub(self._iopub, audible, is_audible=is_audible, pours=pours)
         self.end = ClientEnd(
             shell=QueuedShell(outlets[Channel.SHELL], self._inboxes[Channel.SHELL], pours=pours),
             control=QueuedControl(outlets[Channel.CONTROL], self._inboxes[Channel.CONTROL], pours=pours),

@@ -106,6 +106,9 @@ class _Duplex(Sender, Receiver):
     def send(self, message: WireMessage) -> Coroutine[Any, Any, None]:
         return self._outlet.send(message)
 
+    def send_now(self, message: WireMessage) -> bool:
+        return self._outlet.send_now(message)
+
     def receive(self) -> Coroutine[Any, Any, WireMessage]:
         return self._inbox.receive()
 
@@ -141,6 +144,7 @@ class QueuedIOPub(IOPubChannel):
     Arguments:
         inbox: what has come.
         audible: waits until the kernel's end is audible; None if it always is.
+        is_audible: whether it is known to be, so that nobody need wait.
         pours: as for the other channels.
     """
 
@@ -149,10 +153,12 @@ class QueuedIOPub(IOPubChannel):
         inbox: Inbox[WireMessage],
         audible: Callable[[], Coroutine[Any, Any, None]] | None,
         *,
+        is_audible: Callable[[], bool] | None = None,
         pours: bool = False,
     ) -> None:
         self._inbox = inbox
         self._audible = audible
+        self._is_audible = is_audible
         self._pours = pours
         self._waiting: set[asyncio.Task[None]] = set()
 
@@ -168,9 +174,13 @@ class QueuedIOPub(IOPubChannel):
         self._inbox.intercept(offer)
         return True
 
+    @property
+    def is_ready(self) -> bool:
+        return self._is_audible is not None and self._is_audible()
+
     async def ready(self) -> None:
         self._inbox.check_open()
-        if self._audible is None:
+        if self._audible is None or self.is_ready:
             return
         waiting = asyncio.create_task(self._audible())
         self._waiting.add(waiting)

@@ -132,6 +132,8 @@ class Dialer(LoopBound):
             audible=self._wait_ready,
             on_room=self._make_room,
             on_close=self._close,
+            transmit_now=self._transmit_now,
+            is_audible=self._ready.is_set,
             pours=True,
         )
         self.end: ClientEnd = self._demultiplexer.end
@@ -145,7 +147,17 @@ class Dialer(LoopBound):
                 await self._sent.wait()
             if self._failure is not None:
                 raise self._failure.again()
-            self._link.send(channel, message)
+            self._queue(channel, message)
+
+    def _transmit_now(self, channel: Channel, message: WireMessage) -> bool:
+        lane = LANE_OF[channel]
+        if self._failure is not None or self._senders[lane].locked() or self._link.queues[lane].held > QUEUE_LIMIT:
+            return False
+        self._queue(channel, message)
+        return True
+
+    def _queue(self, channel: Channel, message: WireMessage) -> None:
+        self._link.send(channel, message)
         self._bell.ring()
         self._wanted.ring()
 

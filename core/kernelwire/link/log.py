@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from kernelwire.channels import Channel
 from kernelwire.link.envelope import Payload, pack_gap
+from kernelwire.link.glance import is_pinned
 
 LOG_LIMIT: Final = 16 * 1024 * 1024
 """Bytes that a log keeps, and one message more."""
@@ -23,8 +24,6 @@ ENTRY_OVERHEAD: Final = 256
 """What an entry costs beside its bytes."""
 
 _FELL_BEHIND: Final = "this client fell so far behind that the oldest had to go"
-
-_SMALL: Final = 64 * 1024
 
 
 class Entry(Struct, frozen=True):
@@ -103,7 +102,7 @@ class Log:
 
     def append(self, payload: Payload) -> None:
         """Add a message; the oldest go for it."""
-        entry = self._bulk[self.end] = Entry(self.end, self.total, payload, _is_pinned(payload))
+        entry = self._bulk[self.end] = Entry(self.end, self.total, payload, is_pinned(payload))
         cost = entry.cost
         self.end += 1
         self.total += _frame_bytes(payload)
@@ -216,13 +215,3 @@ def _number(entry: Entry) -> int:
 
 def _frame_bytes(payload: Payload) -> int:
     return payload.size - len(payload.pieces[0])
-
-
-def _is_pinned(payload: Payload) -> bool:
-    """Who publishes one of these words in a small message pins it for nothing, which does no harm."""
-    if len(payload.pieces) == 1:  # a gap: what it stands for is not to be lost twice
-        return True
-    if payload.size > _SMALL:
-        return False
-    data = b"".join(payload.pieces[1:])  # not each piece by itself: this is done for all that comes
-    return b'"idle"' in data or b'"error"' in data or b'"comm_close"' in data or b'"shutdown_reply"' in data

@@ -12,6 +12,7 @@ from kernelwire.errors import ConnectionLost, EndOfChannel, GapNotice, PeerGone
 from kernelwire.link.allowance import PATIENCE
 from kernelwire.link.dialer import LINGER, QUEUE_LIMIT, WIRE_PATIENCE, close
 from kernelwire.link.envelope import LANE_OF, MESSAGE_LIMIT, Item, Payload, pack, pack_gap
+from kernelwire.link.glance import can_wait
 from kernelwire.link.host import REPLIES_LIMIT, HostLink, Member
 from kernelwire.link.log import Log
 from kernelwire.link.peer import USUAL, Peer, Timing
@@ -35,6 +36,11 @@ REPLY_PATIENCE: Final = 10.0
 
 ACCEPT_AGAIN: Final = 1.0
 """Seconds after which a listener that could not accept is asked again."""
+
+COMPANY: Final = 0.003
+"""Seconds for which what can wait does, so that it goes into one frame with what comes next: each frame by itself wakes
+up the relay and the client.
+"""
 
 _EXPIRY_CHECK: Final = 60.0
 
@@ -111,6 +117,7 @@ class Server:
         self._progress = Turnstile()
         self._publishing = asyncio.Lock()
         self._closing = False
+        self._company: asyncio.TimerHandle | None = None  # for whom something waits
         self._demultiplexer = KernelDemultiplexer(
             max_message_bytes=max_message_bytes,
             publish=self._publish,
@@ -272,6 +279,15 @@ class Server:
 
     def _log(self, payload: Payload) -> None:
         self._link.log.append(payload)
+        if not can_wait(payload):
+            self._ring()
+        elif self._company is None:
+            self._company = asyncio.get_running_loop().call_later(COMPANY, self._ring)
+
+    def _ring(self) -> None:
+        if self._company is not None:
+            self._company.cancel()
+            self._company = None
         for line in self._lines.values():
             line.bell.ring()
 
@@ -326,6 +342,7 @@ class Server:
         try:
             for task in self._accepting:
                 task.cancel()
+            self._ring()
             await self._linger()
         finally:
             self._demultiplexer.close()
