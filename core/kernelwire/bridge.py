@@ -7,6 +7,7 @@ key of the side they come from, and signed anew where the keys differ. Gap notic
 """
 
 import asyncio
+import functools
 import logging
 import secrets
 from collections import OrderedDict
@@ -30,7 +31,7 @@ from kernelwire.errors import (
     Undelivered,
 )
 from kernelwire.heartbeat import HeartbeatMonitor
-from kernelwire.messages import WireMessage
+from kernelwire.messages import Frame, WireMessage
 from kernelwire.session import Session
 from kernelwire.unanswered import Unanswered, tell
 
@@ -153,12 +154,13 @@ class Bridge:
         ).run()
 
     async def _carry_requests(self, far: ClientEnd, name: Channel) -> None:
+        witnessed = _Witnessed(None if self._witness is None else functools.partial(self._witness.passes, name))
+
         async def send(carried: WireMessage) -> None:
             if name is Channel.SHELL:
                 # Not before we can hear what the request makes the kernel publish.
                 await far.iopub.ready()
-            if self._witness is not None:
-                self._witness.passes(name, carried)
+            witnessed.once(carried)
             while True:
                 client = self._client_of(carried.peer)
                 if self._keeps_requests:
@@ -174,7 +176,7 @@ class Bridge:
             client = self._clients.get(carried.peer)
             if client is None or not client.is_open or (name is Channel.SHELL and not far.iopub.is_ready):
                 return False
-            if self._witness is not None:  # what it raises is for this bridge's tasks
+            if not witnessed.now(carried):
                 return False
             if self._keeps_requests:
                 client.unanswered.on_request(name, carried.frames)
@@ -206,6 +208,7 @@ class Bridge:
 
     async def _carry_replies(self, end: ClientEnd, name: Channel, peer: bytes, unanswered: Unanswered) -> None:
         near: Sender = getattr(self._near, name)
+        witnessed = _Witnessed(None if self._witness is None else functools.partial(self._witness.returns, name))
 
         def translate(message: WireMessage) -> WireMessage | None:
             carried = self._translate(message, self._far_session, self._near_session)
@@ -214,12 +217,11 @@ class Bridge:
             return None if carried is None else WireMessage(carried.frames, peer)
 
         async def send(carried: WireMessage) -> None:
-            if self._witness is not None:
-                self._witness.returns(name, carried)
+            witnessed.once(carried)
             await near.send(carried)
 
         def send_now(carried: WireMessage) -> bool:
-            return self._witness is None and near.send_now(carried)
+            return witnessed.now(carried) and near.send_now(carried)
 
         async def on_gap(notice: GapNotice) -> None:
             await tell(self._near, self._near_session, name, notice, peer, unanswered)
@@ -263,6 +265,32 @@ class Bridge:
                 continue
             if not event.joined and (client := self._clients.pop(event.peer, None)) is not None:
                 client.task.cancel()
+
+
+class _Witnessed:
+    """Shows a witness what passes on one channel, each message once, and before it is sent.
+
+    Arguments:
+        see: the witness; None if there is none.
+    """
+
+    def __init__(self, see: Callable[[WireMessage], None] | None) -> None:
+        self._see = see
+        self._last: Frame | None = None  # its header: the whole may be large
+
+    def once(self, message: WireMessage) -> None:
+        """Show it, unless that was done. Raises what the witness does."""
+        if self._see is not None and message.frames[1] is not self._last:
+            self._see(message)
+            self._last = message.frames[1]
+
+    def now(self, message: WireMessage) -> bool:
+        """Likewise, where nobody could hear what is raised; whether all is well."""
+        try:
+            self.once(message)
+        except Exception:  # noqa: BLE001 - raised once more where it is shown again, by one of the bridge's tasks
+            return False
+        return True
 
 
 @asynccontextmanager

@@ -161,9 +161,10 @@ class KernelDemultiplexer:
     ) -> None:
         self._wires: dict[bytes, Transmit] = {}
         self._takers: dict[bytes, Taker] = {}
+        self._at_once: dict[bytes, TransmitNow] = {}
         self._publishing = asyncio.Lock()
         self._inboxes = {name: Inbox[WireMessage](limit=held, on_room=on_room) for name in REQUEST_CHANNELS}
-        outlets = {name: Outlet(self._route, name, max_message_bytes) for name in REQUEST_CHANNELS}
+        outlets = {name: Outlet(self._route, name, max_message_bytes, self._route_now) for name in REQUEST_CHANNELS}
         self._events = QueuedPeerEvents()
         self.end = KernelEnd(
             shell=QueuedShell(outlets[Channel.SHELL], self._inboxes[Channel.SHELL]),
@@ -175,19 +176,28 @@ class KernelDemultiplexer:
             on_close=on_close,
         )
 
-    def attach(self, peer: bytes, transmit: Transmit, taker: Taker | None = None) -> None:
+    def attach(
+        self,
+        peer: bytes,
+        transmit: Transmit,
+        taker: Taker | None = None,
+        transmit_now: TransmitNow | None = None,
+    ) -> None:
         """A client's wire opened. A peer that is known already is replaced, as the newer connection wins.
 
         Arguments:
             peer: who it is.
             transmit: puts a message on the wire.
             taker: the client's side, if it is in this process: what is published need not wait then.
+            transmit_now: as `transmit`, if that needs no wait; whether it did. None if it always may need one.
         """
         if peer in self._wires:
             self.detach(peer, self._wires[peer])
         self._wires[peer] = transmit
         if taker is not None:
             self._takers[peer] = taker
+        if transmit_now is not None:
+            self._at_once[peer] = transmit_now
         self._events.put(PeerEvent(peer, True))
 
     def close(self) -> None:
@@ -199,6 +209,7 @@ class KernelDemultiplexer:
         if self._wires.get(peer) == transmit:
             del self._wires[peer]
             self._takers.pop(peer, None)
+            self._at_once.pop(peer, None)
             self._events.put(PeerEvent(peer, False))
 
     async def feed(self, peer: bytes, channel: Channel, message: WireMessage) -> None:
@@ -222,6 +233,10 @@ class KernelDemultiplexer:
         if wire is None:
             raise _gone()
         await wire(channel, WireMessage(message.frames))
+
+    def _route_now(self, channel: Channel, message: WireMessage) -> bool:
+        transmit_now = self._at_once.get(message.peer)
+        return transmit_now is not None and transmit_now(channel, WireMessage(message.frames))
 
     async def _publish(self, channel: Channel, message: WireMessage) -> None:
         # One at a time: if a wire makes one publisher wait, no later one may overtake it on the others.

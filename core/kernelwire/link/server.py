@@ -190,7 +190,8 @@ class Server:
         self._lines[member.identity] = line
         self.end.connected = len(self._lines)
         if admission.is_new:
-            self._demultiplexer.attach(member.identity, _Wire(self, member))
+            wire = _Wire(self, member)
+            self._demultiplexer.attach(member.identity, wire, transmit_now=wire.now)
         self._look_for_room(line)  # there may be some since it was here last
         readying = asyncio.create_task(self._tell_when_audible(line), name="kernelwire link host")
         self._tasks.add(readying)
@@ -254,6 +255,16 @@ class Server:
             # It has been away for too long, or takes nothing: what is for it cannot be kept for ever.
             self._drop(member)
             raise PeerGone("so much waited for this client that it had to be given up")
+        self._put(member, channel, message)
+
+    def send_now(self, member: Member, channel: Channel, message: WireMessage) -> bool:
+        """As `send`, if that needs no wait and raises nothing; whether it was so."""
+        if not self._has(member) or member.held_on(LANE_OF[channel]) > QUEUE_LIMIT or member.held > REPLIES_LIMIT:
+            return False
+        self._put(member, channel, message)
+        return True
+
+    def _put(self, member: Member, channel: Channel, message: WireMessage) -> None:
         member.send(channel, message)
         if (line := self._lines.get(member.identity)) is not None:
             line.bell.ring()
@@ -387,6 +398,9 @@ class _Wire:
     async def __call__(self, channel: Channel, message: WireMessage) -> None:
         async with self._senders[LANE_OF[channel]]:  # nobody overtakes who waits
             await self._server.send(self._member, channel, message)
+
+    def now(self, channel: Channel, message: WireMessage) -> bool:
+        return not self._senders[LANE_OF[channel]].locked() and self._server.send_now(self._member, channel, message)
 
 
 _OF_LANE: Final = {Lane.C: (Channel.CONTROL, Channel.STDIN), Lane.D: (Channel.SHELL,)}
