@@ -9,6 +9,8 @@ class Bell:
     def __init__(self) -> None:
         self._rung = False
         self._waiter: asyncio.Future[None] | None = None
+        self._due: float | None = None  # when who waits wants to be woken
+        self._timer: asyncio.TimerHandle | None = None
 
     def ring(self) -> None:
         """From the loop only."""
@@ -21,14 +23,31 @@ class Bell:
         if not self._rung:
             loop = asyncio.get_running_loop()
             self._waiter = loop.create_future()
-            timer = None if seconds is None else loop.call_later(max(seconds, 0), self.ring)
+            if seconds is not None:
+                self._set(loop, loop.time() + max(seconds, 0))
             try:
                 await self._waiter
             finally:
-                self._waiter = None
-                if timer is not None:
-                    timer.cancel()
+                self._waiter = self._due = None
         self._rung = False
+
+    def _set(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
+        self._due = due
+        timer = self._timer
+        if timer is None or timer.when() > due:
+            if timer is not None:
+                timer.cancel()
+            self._timer = loop.call_at(due, self._on_time, loop)
+
+    def _on_time(self, loop: asyncio.AbstractEventLoop) -> None:
+        # Most waits end long before their time: a timer is left to run rather than made anew for each of them.
+        self._timer = None
+        if self._due is None:
+            return
+        if loop.time() < self._due:
+            self._set(loop, self._due)
+        else:
+            self.ring()
 
 
 class Turnstile:
