@@ -16,7 +16,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final, NamedTuple
 
 from kernelwire import registry
-from kernelwire.carrying import Carrier, Witness, cancel, until_first_ends
+from kernelwire.carrying import Carrier, Witness, Witnessed, cancel, until_first_ends
 from kernelwire.channels import Channel, PeerEvents, Sender
 from kernelwire.connection import ConnectionInfo
 from kernelwire.ends import ClientEnd, KernelEnd
@@ -31,7 +31,7 @@ from kernelwire.errors import (
     Undelivered,
 )
 from kernelwire.heartbeat import HeartbeatMonitor
-from kernelwire.messages import Frame, WireMessage
+from kernelwire.messages import WireMessage
 from kernelwire.session import Session
 from kernelwire.unanswered import Unanswered, tell
 
@@ -154,7 +154,7 @@ class Bridge:
         ).run()
 
     async def _carry_requests(self, far: ClientEnd, name: Channel) -> None:
-        witnessed = _Witnessed(None if self._witness is None else functools.partial(self._witness.passes, name))
+        witnessed = Witnessed(None if self._witness is None else functools.partial(self._witness.passes, name))
 
         async def send(carried: WireMessage) -> None:
             if name is Channel.SHELL:
@@ -208,7 +208,7 @@ class Bridge:
 
     async def _carry_replies(self, end: ClientEnd, name: Channel, peer: bytes, unanswered: Unanswered) -> None:
         near: Sender = getattr(self._near, name)
-        witnessed = _Witnessed(None if self._witness is None else functools.partial(self._witness.returns, name))
+        witnessed = Witnessed(None if self._witness is None else functools.partial(self._witness.returns, name))
 
         def translate(message: WireMessage) -> WireMessage | None:
             carried = self._translate(message, self._far_session, self._near_session)
@@ -265,32 +265,6 @@ class Bridge:
                 continue
             if not event.joined and (client := self._clients.pop(event.peer, None)) is not None:
                 client.task.cancel()
-
-
-class _Witnessed:
-    """Shows a witness what passes on one channel, each message once, and before it is sent.
-
-    Arguments:
-        see: the witness; None if there is none.
-    """
-
-    def __init__(self, see: Callable[[WireMessage], None] | None) -> None:
-        self._see = see
-        self._last: Frame | None = None  # its header: the whole may be large
-
-    def once(self, message: WireMessage) -> None:
-        """Show it, unless that was done. Raises what the witness does."""
-        if self._see is not None and message.frames[1] is not self._last:
-            self._see(message)
-            self._last = message.frames[1]
-
-    def now(self, message: WireMessage) -> bool:
-        """Likewise, where nobody could hear what is raised; whether all is well."""
-        try:
-            self.once(message)
-        except Exception:  # noqa: BLE001 - raised once more where it is shown again, by one of the bridge's tasks
-            return False
-        return True
 
 
 @asynccontextmanager

@@ -15,7 +15,7 @@ from kernelwire.errors import (
     MessageTooLarge,
     PeerGone,
 )
-from kernelwire.messages import WireMessage
+from kernelwire.messages import Frame, WireMessage
 
 _log = logging.getLogger("kernelwire.bridge")
 
@@ -28,6 +28,32 @@ class Witness(Protocol):
 
     def returns(self, channel: Channel, reply: WireMessage) -> None:
         """A genuine reply has come from the kernel, and is about to be passed on."""
+
+
+class Witnessed:
+    """Shows a witness what passes on one channel, each message once, and before it is sent.
+
+    Arguments:
+        see: the witness; None if there is none.
+    """
+
+    def __init__(self, see: Callable[[WireMessage], None] | None) -> None:
+        self._see = see
+        self._last: Frame | None = None  # its header: the whole may be large
+
+    def once(self, message: WireMessage) -> None:
+        """Show it, unless that was done. Raises what the witness does."""
+        if self._see is not None and message.frames[1] is not self._last:
+            self._see(message)
+            self._last = message.frames[1]
+
+    def now(self, message: WireMessage) -> bool:
+        """Likewise, where nobody could hear what is raised; whether all is well."""
+        try:
+            self.once(message)
+        except Exception:  # noqa: BLE001 - raised once more where it is shown again, by one of the bridge's tasks
+            return False
+        return True
 
 
 class Carrier:

@@ -14,13 +14,14 @@ from kernelwire.link.dialer import LINGER, QUEUE_LIMIT, WIRE_PATIENCE, close
 from kernelwire.link.envelope import LANE_OF, MESSAGE_LIMIT, Item, Payload, pack, pack_gap
 from kernelwire.link.glance import can_wait
 from kernelwire.link.host import REPLIES_LIMIT, HostLink, Member
+from kernelwire.link.line import Line
 from kernelwire.link.log import Log
-from kernelwire.link.peer import USUAL, Peer, Timing
+from kernelwire.link.peer import USUAL, Timing
 from kernelwire.link.pipe import Listener, Pipe
 from kernelwire.link.pump import Clock, boot_time, is_cancelled, pump
 from kernelwire.link.records import Beat, Beaten, Bye, Lane, Ping, Ready, Reason
 from kernelwire.link.sealed import SealedPipe, Secrets
-from kernelwire.link.waking import Bell, Patience, Turnstile
+from kernelwire.link.waking import Patience, Turnstile
 from kernelwire.messages import WireMessage
 
 _log = logging.getLogger(__name__)
@@ -43,42 +44,6 @@ up the relay and the client.
 """
 
 _EXPIRY_CHECK: Final = 60.0
-
-
-class _Line:
-    """A member's connection, which is its machine for as long as no newer one has taken its place."""
-
-    def __init__(self, member: Member, task: "asyncio.Task[None]", answer: bytes) -> None:
-        self.member = member
-        self.task = task
-        self.bell = Bell()
-        self.is_current = True
-        self._answer = answer  # to its hello, before anything else
-
-    def replace(self) -> None:
-        """A newer connection has come: what the old one still brings must not reach the machine."""
-        self.is_current = False
-        self.task.cancel()
-
-    def receive(self, plaintext: bytes, now: float) -> Sequence[Any]:
-        return self._machine().receive(plaintext, now)
-
-    def next_frame(self, now: float) -> bytes:
-        if self._answer:
-            answer, self._answer = self._answer, b""
-            return answer
-        return self._machine().next_frame(now)
-
-    def dead_at(self) -> float:
-        return self._machine().dead_at()
-
-    def wake_at(self) -> float | None:
-        return self._machine().wake_at()
-
-    def _machine(self) -> Peer:
-        if not self.is_current:
-            raise ConnectionLost("the client has another connection now")
-        return self.member.peer
 
 
 class Server:
@@ -110,7 +75,7 @@ class Server:
         self._secrets = secrets
         self._clock = clock
         self._link = HostLink(max_message_bytes=MESSAGE_LIMIT, log=log, timing=timing, patience=PATIENCE)
-        self._lines: dict[bytes, _Line] = {}
+        self._lines: dict[bytes, Line] = {}
         self._strangers: dict[asyncio.Task[None], None] = {}
         self._unserved: dict[asyncio.Task[None], Pipe] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -184,7 +149,7 @@ class Server:
             async with asyncio.timeout(GREETING_TIME):
                 await sealed.send(admission.answer)
             return
-        line = _Line(member, task, admission.answer)
+        line = Line(member, task, admission.answer)
         if (replaced := self._lines.get(member.identity)) is not None:
             replaced.replace()
         self._lines[member.identity] = line
@@ -216,12 +181,12 @@ class Server:
                 member.close(self._clock())
                 self._progress.turn()
 
-    async def _tell_when_audible(self, line: _Line) -> None:
+    async def _tell_when_audible(self, line: Line) -> None:
         await self.end.wait_audible()
         line.member.peer.say(Ready())
         line.bell.ring()
 
-    def _on_events(self, line: _Line, events: Sequence[Any]) -> None:
+    def _on_events(self, line: Line, events: Sequence[Any]) -> None:
         for event in events:
             match event:
                 case Item(channel, WireMessage() as message) if channel is not Channel.IOPUB:
@@ -232,7 +197,7 @@ class Server:
         self._look_for_room(line)
         self._progress.turn()
 
-    def _look_for_room(self, line: _Line) -> None:
+    def _look_for_room(self, line: Line) -> None:
         for lane, names in _OF_LANE.items():
             line.member.peer.into[lane].room = not any(map(self._demultiplexer.is_full, names))
 

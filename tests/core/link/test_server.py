@@ -885,3 +885,31 @@ async def test_another_loop_is_refused() -> None:
         await asyncio.to_thread(elsewhere)
         await kernel.iopub.send(message("goes on"))
         assert await texts(client.iopub, 1) == ["goes on"]
+
+
+# Company
+
+
+async def test_what_only_says_that_work_begins_goes_with_what_follows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "COMPANY", 3600.0)
+    backend = MemoryBackend(timing=NEVER)
+    async with await backend.serve(INFO) as kernel, await backend.connect(INFO, identity=b"me") as client:
+        await client.iopub.ready()
+        await settle()
+        passed = backend.network.pairs[-1][1].outgoing.passed
+        await kernel.iopub.send(message('{"execution_state":"busy"}'))
+        assert kernel.iopub.send_now(message('{"msg_type":"execute_input"}'))
+        await settle()
+        assert backend.network.pairs[-1][1].outgoing.passed == passed
+        await kernel.shell.send(message("reply", b"me"))
+        assert await texts(client.iopub, 2) == ['{"execution_state":"busy"}', '{"msg_type":"execute_input"}']
+        assert await texts(client.shell, 1) == ["reply"]
+
+
+async def test_and_waits_for_that_but_a_moment() -> None:
+    backend = MemoryBackend(timing=NEVER)
+    async with await backend.serve(INFO) as kernel, await backend.connect(INFO, identity=b"me") as client:
+        await client.iopub.ready()
+        for _ in range(2):
+            await kernel.iopub.send(message('{"execution_state":"busy"}'))
+            assert await texts(client.iopub, 1) == ['{"execution_state":"busy"}']
