@@ -10,7 +10,7 @@ import pytest
 import kernelwire.link
 
 FOLDER = Path(kernelwire.link.__file__).parent
-SHELL = {"backend", "beating", "dialer", "pump", "sealed", "server", "waking"}
+SHELL = {"backend", "beating", "dialer", "pump", "sealed", "line", "server", "waking"}
 """What runs on asyncio. Everything else is bytes and numbers in, bytes and events out."""
 MACHINES = sorted(path for path in FOLDER.glob("*.py") if path.stem not in SHELL)
 
