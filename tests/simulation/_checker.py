@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from simulation._desk import Spell
     from simulation._process import Process
 
-Expected = deque[tuple[Channel, WireMessage]]
-"""Messages of a lane that were sent and have not arrived."""
+Expected = deque[tuple[Channel, WireMessage, int]]
+"""Messages of a lane that were sent and have not arrived, and their bytes."""
 
 PIN: Final = b'"idle"'
 """What makes a message one that stays in the log."""
@@ -43,9 +43,9 @@ class Broken(AssertionError):
         self.kind = kind
 
 
-def message(stream: str, number: int, body: bytes, peer: bytes = b"") -> WireMessage:
+def message(stream: bytes, number: int, body: bytes, peer: bytes = b"") -> WireMessage:
     """One that is like no other."""
-    return WireMessage([b"", b"%s %d" % (stream.encode(), number), body], peer)
+    return WireMessage([b"", b"%b %d" % (stream, number), body], peer)
 
 
 def name(message: WireMessage) -> str:
@@ -136,6 +136,7 @@ class Session:
         ended: why it is over; empty while it is not. Without a reason nobody may give it up.
         away_since: since when the host knows of no connection.
         numbers: of the last messages to this client alone, on C and D.
+        streams: what they are called.
         parted_at: how much was published when the host said goodbye.
         waited: seconds for which publishers have waited for it.
     """
@@ -149,13 +150,14 @@ class Session:
         self.away_since: float | None = None
         self.spell = spell
         self.numbers = [0, 0]
+        self.streams = (f"to-{owner.name}.C".encode(), f"to-{owner.name}.D".encode())
         self.parted_at = 0
         self.waited = 0.0
         self._since = record.volume
         self._patience = record.patience
         self._kept_from = record.oldest
         self._began = cursor if asked else -1
-        self._replies: deque[tuple[int, WireMessage]] = deque()
+        self._replies: deque[tuple[int, WireMessage, int]] = deque()
         self._controls: Expected = deque()
 
     def wait(self, seconds: float) -> None:
@@ -167,44 +169,43 @@ class Session:
                 "held up", f"publishers waited {self.waited:.2f} s for {self.owner.name}, {allowed:.2f} at most"
             )
 
-    def expect(self, channel: Channel, message: WireMessage) -> None:
-        """The host has sent a message to this client alone."""
+    def expect(self, channel: Channel, message: WireMessage, size: int) -> None:
+        """The host has sent a message of `size` bytes to this client alone."""
         if channel is Channel.SHELL:
-            self._replies.append((len(self.record.messages), message))
+            self._replies.append((len(self.record.messages), message, size))
         else:
-            self._controls.append((channel, message))
+            self._controls.append((channel, message, size))
 
-    def hear(self, channel: Channel, content: WireMessage | GapNotice) -> None:
-        """The client got a message, or a notice that some are missing."""
+    def hear(self, channel: Channel, content: WireMessage | GapNotice) -> int:
+        """The client got a message, or a notice that some are missing; return how many bytes it should be."""
         if isinstance(content, GapNotice):
-            self._on_gap(channel, content)
-        elif channel is Channel.IOPUB:
-            self._on_published(content)
-        elif channel is Channel.SHELL:
-            self._on_reply(content)
-        else:
-            if not self._controls or self._controls[0] != (channel, content):
-                raise _wrong(channel, self._controls[0] if self._controls else None, content)
-            self._controls.popleft()
+            return self._on_gap(channel, content)
+        if channel is Channel.IOPUB:
+            return self._on_published(content)
+        if channel is Channel.SHELL:
+            return self._on_reply(content)
+        return _take(self._controls, channel, content)
 
-    def arrive(self, channel: Channel, content: WireMessage) -> None:
-        """The host got a message, and runs it."""
+    def arrive(self, channel: Channel, content: WireMessage) -> int:
+        """The host got a message, and runs it; return how many bytes it should be."""
         if self.incoming is None:
             raise Broken("early", f"{name(content)} came before the client was welcome")
-        if bytes(content.frames[1]) in self.owner.ran:
+        tag = bytes(content.frames[1])
+        if tag in self.owner.ran:
             raise Broken("executed twice", name(content))
-        waiting = self.incoming[LANE_OF[channel]]
-        if not waiting or waiting[0] != (channel, content):
-            raise _wrong(channel, waiting[0] if waiting else None, content)
-        waiting.popleft()
-        self.owner.ran.add(bytes(content.frames[1]))
+        size = _take(self.incoming[LANE_OF[channel]], channel, content)
+        self.owner.ran.add(tag)
+        return size
 
     def part(self, lost: Sequence[Lost]) -> None:
         """The host has said goodbye, and what will never come."""
         missing: dict[Channel, tuple[int, int]] = {}
-        for channel, content in (*((Channel.SHELL, reply) for _, reply in self._replies), *self._controls):
-            count, size = missing.get(channel, (0, 0))
-            missing[channel] = (count + 1, size + content.size)
+        for channel, size in (
+            *((Channel.SHELL, size) for _, _, size in self._replies),
+            *((channel, size) for channel, _, size in self._controls),
+        ):
+            count, all_of_them = missing.get(channel, (0, 0))
+            missing[channel] = (count + 1, all_of_them + size)
         if self.next != (end := self.parted_at):
             missing[Channel.IOPUB] = (end - self.next, self.record.size(self.next, end))
         told = {CHANNELS[each.channel]: (each.messages, each.size) for each in lost}
@@ -217,8 +218,7 @@ class Session:
     @property
     def waiting(self) -> int:
         """Bytes at the most that can wait for this client alone."""
-        messages = [each for _, each in (*self._replies, *self._controls)]
-        return sum(each.size + ENVELOPE + ENTRY_OVERHEAD for each in messages)
+        return sum(size + ENVELOPE + ENTRY_OVERHEAD for _, _, size in (*self._replies, *self._controls))
 
     @property
     def missing(self) -> str:
@@ -234,24 +234,27 @@ class Session:
                 return f"request {name(waiting[0][1])}"
         return ""
 
-    def _on_published(self, content: WireMessage) -> None:
-        expected = self.record.messages[self.next] if self.next < len(self.record.messages) else None
+    def _on_published(self, content: WireMessage) -> int:
+        number, record = self.next, self.record
+        expected = record.messages[number] if number < len(record.messages) else None
         if content != expected:
             raise _wrong(Channel.IOPUB, (Channel.IOPUB, expected) if expected else None, content)
-        if self._replies and self._replies[0][0] <= self.next:
+        if self._replies and self._replies[0][0] <= number:
             raise Broken("reordered", f"{name(content)} came before the reply {name(self._replies[0][1])}")
-        self.next += 1
+        self.next = number + 1
+        return record.size(number, number + 1)
 
-    def _on_reply(self, content: WireMessage) -> None:
+    def _on_reply(self, content: WireMessage) -> int:
         if not self._replies or self._replies[0][1] != content:
             raise _wrong(Channel.SHELL, (Channel.SHELL, self._replies[0][1]) if self._replies else None, content)
-        place, _ = self._replies.popleft()
+        place, _, size = self._replies.popleft()
         if self.next != place:
             raise Broken(
                 "reordered", f"reply {name(content)} came before iopub message {self.next}, its place is {place}"
             )
+        return size
 
-    def _on_gap(self, channel: Channel, gap: GapNotice) -> None:
+    def _on_gap(self, channel: Channel, gap: GapNotice) -> int:
         if channel is not Channel.IOPUB:
             raise Broken("gap", f"{channel} never has any")
         if gap.count is None:
@@ -270,6 +273,14 @@ class Session:
         if gap.size != self.record.size(self.next, end) and not (gap.size is None and self.next == self._began):
             raise Broken("gap", f"of {gap.size} bytes instead of {self.record.size(self.next, end)}")
         self.next = end
+        return 0
+
+
+def _take(waiting: Expected, channel: Channel, content: WireMessage) -> int:
+    """The next of them, which that is; return its bytes."""
+    if not waiting or waiting[0][0] is not channel or waiting[0][1] != content:
+        raise _wrong(channel, waiting[0][:2] if waiting else None, content)
+    return waiting.popleft()[2]
 
 
 def _wrong(channel: Channel, expected: tuple[Channel, WireMessage] | None, got: WireMessage) -> Broken:

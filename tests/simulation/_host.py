@@ -183,7 +183,7 @@ class Host:
 
     def publish(self, body: bytes) -> bool:
         """Put a message into the log, unless somebody is to be waited for before."""
-        content = message("iopub", len(self.record.messages), body, b"topic")
+        content = message(b"iopub", len(self.record.messages), body, b"topic")
         payload = pack(Channel.IOPUB, content)
         if self._must_wait(payload.size):
             return False
@@ -233,11 +233,12 @@ class Host:
             return
         lane = LANE_OF[channel]
         session.numbers[lane] += 1
-        content = message(f"to-{session.owner.name}.{lane.name}", session.numbers[lane], body)
-        stage.largest = max(stage.largest, content.size + ENVELOPE)
-        session.expect(channel, content)
+        content = message(session.streams[lane], session.numbers[lane], body)
+        size = content.size
+        stage.largest = max(stage.largest, size + ENVELOPE)
+        session.expect(channel, content, size)
         member.send(channel, content)
-        if member.held > stage.scale.replies + content.size + ENVELOPE + ENTRY_OVERHEAD:
+        if member.held > stage.scale.replies + size + ENVELOPE + ENTRY_OVERHEAD:
             raise Broken("bound", f"{member.held} bytes wait for {session.owner.name}")
         if stage.history is not None:
             stage.note(f"the host sends {name(content)} on {channel}")
@@ -332,9 +333,9 @@ class Host:
                 case Item(channel, WireMessage() as content):
                     if stage.history is not None:
                         stage.note(f"the host runs {name(content)} of {session.owner.name}")
-                    session.arrive(channel, content)
+                    size = session.arrive(channel, content)
                     stage.delivered += 1
-                    self._put(Asked(member, session, channel), content)
+                    self._put(Asked(member, session, channel), size)
                 case Beat(number):
                     member.peer.say(Beaten(number))
                 case Bye():
@@ -347,12 +348,12 @@ class Host:
                     raise Broken("mixed up", f"a client sent {event}")
         self._look_for_room()
 
-    def _put(self, asked: Asked, content: WireMessage) -> None:
+    def _put(self, asked: Asked, size: int) -> None:
         lane = LANE_OF[asked.channel]
-        self.kernel.put(asked, content)
+        self.kernel.put(asked, size)
         if not asked.member.peer.into[lane].room:
             self._stage.seen["no room at the host"] += 1
-            asked.session.spell.add(lane, content.size)
+            asked.session.spell.add(lane, size)
 
     def _look_for_room(self) -> None:
         for lane in LANES:

@@ -8,7 +8,6 @@ from kernelwire.channels import Channel
 from kernelwire.link.envelope import LANE_OF
 from kernelwire.link.host import Member
 from kernelwire.link.records import Lane
-from kernelwire.messages import WireMessage
 from simulation._checker import PIN, Session
 from simulation._desk import Desk
 from simulation._stage import BODIES, Stage
@@ -54,9 +53,9 @@ class Kernel:
         """It is going to publish something that nobody asked for."""
         self._chatter.append(body)
 
-    def put(self, asked: Asked, request: WireMessage) -> None:
-        """Somebody asks."""
-        self._desk.put(LANE_OF[asked.channel], request.size, asked)
+    def put(self, asked: Asked, size: int) -> None:
+        """Somebody asks, with a request of so many bytes."""
+        self._desk.put(LANE_OF[asked.channel], size, asked)
 
     def has_room(self, lane: Lane) -> bool:
         """Whether more may be asked."""

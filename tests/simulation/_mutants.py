@@ -267,7 +267,7 @@ def _(feed: Feed) -> Payload | None:
     return payload
 
 
-@bug("pinned messages go like all others", log_module, "_is_pinned")
+@bug("pinned messages go like all others", log_module, "is_pinned")
 def _(payload: Payload) -> bool:
     return False
 

@@ -84,6 +84,7 @@ class Process:
         self._stage = stage
         self._outgoing: tuple[Expected, Expected] = (deque(), deque())
         self._numbers = [0, 0]
+        self._streams = (f"{name}.C".encode(), f"{name}.D".encode())
         self._desk = Desk[Channel](stage)
         self._spell = Spell(stage, name)
         self._unknown: set[Channel] = set()
@@ -201,12 +202,12 @@ class Process:
             return self._say_goodbye() if self.leaving else False
         channel, size = self.requests.popleft()
         lane = LANE_OF[channel]
-        self._numbers[lane] += 1
-        start = self._numbers[lane] % 255
-        content = message(f"{self.name}.{lane.name}", self._numbers[lane], BODIES[start : start + size])
-        stage = self._stage
-        stage.largest = max(stage.largest, content.size + ENVELOPE)
-        self._outgoing[lane].append((channel, content))
+        number = self._numbers[lane] = self._numbers[lane] + 1
+        start = number % 255
+        content = message(self._streams[lane], number, BODIES[start : start + size])
+        stage, all_of_it = self._stage, content.size
+        stage.largest = max(stage.largest, all_of_it + ENVELOPE)
+        self._outgoing[lane].append((channel, content, all_of_it))
         self.link.send(channel, content)
         if stage.history is not None:
             stage.note(f"{self.name} sends {name(content)} on {channel}, {size} bytes")
@@ -277,16 +278,16 @@ class Process:
         if isinstance(content, GapNotice) and content.count is None and channel in self._unknown:
             self._unknown.discard(channel)
             return
-        session.hear(channel, content)
+        size = session.hear(channel, content)
         if isinstance(content, GapNotice):
             stage.seen["gap"] += 1
             return
         stage.delivered += 1
         lane = LANE_OF[channel]
-        self._desk.put(lane, content.size, channel)
+        self._desk.put(lane, size, channel)
         if not self.link.peer.into[lane].room:
             stage.seen["no room at a client"] += 1
-            self._spell.add(lane, content.size)
+            self._spell.add(lane, size)
 
     def _on_joined(self, wire: Wire, joined: Joined) -> None:
         session = wire.session

@@ -130,19 +130,21 @@ def unpack(lane: int, data: memoryview) -> Item:
     Raises:
         LinkViolation: it is neither a message nor a gap, or not one of this lane.
     """
-    if len(data) < 4:
+    end = len(data)
+    if end < 4:
         raise LinkViolation("a message without a head")
     (size,) = _LENGTH.unpack_from(data)
     start = 4 + size
-    if start > len(data) or size > HEAD_LIMIT:
+    if start > end or size > HEAD_LIMIT:
         raise LinkViolation("a message whose head is cut short, or too large")
-    head, body = data[4:start], data[start:]
+    source = data.tobytes() if end < _SMALL else data  # pieces of bytes are made faster than those of a view
+    head = source[4:start]
     try:
         number, peer, lengths = _MESSAGE_HEAD.decode(head)
     except (DecodeError, UnicodeDecodeError):
-        item = _unpack_gap(head, body)
+        item = _unpack_gap(head, end - start)
     else:
-        item = Item(CHANNELS[number], WireMessage(_frames(body, lengths), peer))
+        item = Item(CHANNELS[number], WireMessage(_frames(source, start, lengths), peer))
         if peer and item.channel is not Channel.IOPUB:
             raise LinkViolation("a message that says who its peer is, which the connection does")
     if LANE_OF[item.channel] != lane:
@@ -150,24 +152,24 @@ def unpack(lane: int, data: memoryview) -> Item:
     return item
 
 
-def _unpack_gap(head: memoryview, body: memoryview) -> Item:
+def _unpack_gap(head: Frame, behind: int) -> Item:
     try:
         _, number, count, size, reason = _GAP_HEAD.decode(head)
     except (DecodeError, UnicodeDecodeError):
         raise LinkViolation("a message whose head is not what it must be") from None
-    if body:
+    if behind:
         raise LinkViolation("a gap that has frames")
     return Item(CHANNELS[number], GapNotice(count, size, reason))
 
 
-def _frames(data: memoryview, lengths: Sequence[int]) -> list[Frame]:
-    if sum(lengths) != len(data):
+def _frames(data: Frame, at: int, lengths: Sequence[int]) -> list[Frame]:
+    """Those that begin there."""
+    if at + sum(lengths) != len(data):
         raise LinkViolation("frames that are not as long as the message")
-    source = data.tobytes() if len(data) < _SMALL else data  # pieces of bytes are made faster than those of a view
     frames: list[Frame] = []
-    at = 0
     for length in lengths:
-        frame = source[at : at + length]
-        at += length
-        frames.append(bytes(frame) if length < _SMALL else frame)
+        end = at + length
+        frame = data[at:end]
+        frames.append(frame if length >= _SMALL or type(frame) is bytes else bytes(frame))
+        at = end
     return frames

@@ -225,16 +225,15 @@ def decode(plaintext: bytes) -> Iterator[Data | Control]:
     view = memoryview(plaintext)
     at, end = 0, len(view)
     while at < end:
-        if end - at < 4:
+        body = at + 4
+        if body > end:
             raise LinkViolation("a record is cut short")
         (head,) = _LENGTH.unpack_from(view, at)
-        kind, size = head >> 24, head & 0xFFFFFF
-        body = at + 4
-        at = body + size
+        kind, at = head >> 24, body + (head & 0xFFFFFF)
         if at > end:
             raise LinkViolation("a record is cut short")
         if kind == _DATA:
-            if size < 9:
+            if at < body + 9:
                 raise LinkViolation("a data record is too short")
             flags, seq = _FLAGS_SEQ.unpack_from(view, body)
             if flags > 3:

@@ -66,7 +66,10 @@ WELCOME_RULES: Final = (
 def decide(rules: tuple[tuple[tuple[bool | None, ...], Outcome], ...], *facts: bool) -> Outcome:
     """The outcome of the first row that fits."""
     for row, outcome in rules:
-        if all(want is None or want == fact for want, fact in zip(row, facts, strict=True)):
+        for want, fact in zip(row, facts, strict=True):
+            if want is not None and want is not fact:
+                break
+        else:
             return outcome
     raise AssertionError("the rules have a row for everything")
 
