@@ -200,10 +200,12 @@ class Kernel:
             line = json.dumps({"name": "stdout", "text": TEXT}).encode()
             self._prepared = [self._published(b"stream", header, line) for _ in range(int(argument))]
         elif name == b"burst":
-            send = self._iopub.send_multipart
+            send = super(zmq.Socket, self._iopub).send  # without what pyzmq checks of each part
             with self._publishing:
-                for parts in self._prepared:
-                    send(parts)
+                for *parts, last in self._prepared:
+                    for part in parts:
+                        send(part, zmq.SNDMORE)
+                    send(last)
             self._prepared = []
             self._end(self._shell, *self._held)
         elif name == b"bytes":

@@ -11,6 +11,8 @@ from kernelwire.link.envelope import Payload
 _SMALL: Final = 64 * 1024
 """Bytes above which nothing is looked for."""
 
+_STREAM: Final = (b'"msg_type":"stream"', b'"msg_type": "stream"')
+
 
 def is_pinned(payload: Payload) -> bool:
     """Whether it ends a request or is a gap, and so stays in a log when older ones go."""
@@ -33,7 +35,10 @@ def can_wait(payload: Payload) -> bool:
 
 
 def _frames(payload: Payload) -> bytes | memoryview:
-    """All of a small message's, in one piece: to look into each by itself takes longer."""
+    """All of a small message's, in one piece: to look into each by itself takes longer. Nothing of a stream's, of which
+    there are most: it is neither.
+    """
     if payload.size > _SMALL:
         return b""
-    return payload.pieces[1] if len(payload.pieces) == 2 else b"".join(payload.pieces[1:])
+    data = payload.pieces[1] if len(payload.pieces) == 2 else b"".join(payload.pieces[1:])
+    return b"" if _STREAM[0] in data or _STREAM[1] in data else data

@@ -103,7 +103,7 @@ class Log:
     def append(self, payload: Payload) -> None:
         """Add a message; the oldest go for it."""
         entry = self._bulk[self.end] = Entry(self.end, self.total, payload, is_pinned(payload))
-        cost = entry.cost
+        cost = payload.size + ENTRY_OVERHEAD
         self.end += 1
         self.total += _frame_bytes(payload)
         self.held += cost
