@@ -213,11 +213,13 @@ class Session:
         parts = joined(frames[1:5])
         if sum(map(len, parts)) > MAX_JSON_BYTES:
             raise self._refusal(MalformedMessage(f"the JSON parts are over {MAX_JSON_BYTES} bytes"))
-        if not self.signer.signs:
+        signer = self.signer
+        if not signer.signs:
             return parts
-        if len(frames[0]) > _MAX_SIGNATURE_BYTES or not self.signer.verify(frames[0], parts):
-            raise self._refusal(InvalidSignature("the signature is wrong" if frames[0] else "no signature"))
-        if not self._remember(bytes(frames[0])):
+        signature = frames[0]
+        if len(signature) > _MAX_SIGNATURE_BYTES or not signer.verify(signature, parts):
+            raise self._refusal(InvalidSignature("the signature is wrong" if signature else "no signature"))
+        if not self._remember(bytes(signature)):
             raise self._refusal(DuplicateSignature("this message was accepted before"))
         return parts
 

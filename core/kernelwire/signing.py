@@ -40,12 +40,12 @@ class Signer:
         return self._hashes is not None
 
     def sign(self, parts: Sequence[Frame]) -> bytes:
-        """Hex digits over `parts`, in order; empty without a key."""
+        """Hex digits over `parts`, in order; empty without a key. Faster if they are `joined`."""
         if self._hashes is None:
             return b""
         inner, outer = self._hashes
         digest = inner.copy()
-        for part in joined(parts):
+        for part in parts if len(parts) == 1 else joined(parts):
             digest.update(part)
         whole = outer.copy()
         whole.update(digest.digest())
@@ -65,9 +65,7 @@ class Signer:
 
 def joined(parts: Sequence[Frame]) -> Sequence[Frame]:
     """The same bytes in one piece, where that hashes faster; once for all who sign or verify them."""
-    if len(parts) > 1 and sum(map(len, parts)) <= _JOIN_LIMIT:
-        return (b"".join(parts),)
-    return parts
+    return (b"".join(parts),) if sum(map(len, parts)) <= _JOIN_LIMIT else parts
 
 
 def _keyed_hashes(key: bytes, scheme: str) -> "tuple[hashlib._Hash, hashlib._Hash]":

@@ -4,6 +4,7 @@ Whoever publishes one of these words in another message has it kept a little lon
 nothing. That does no harm.
 """
 
+import re
 from typing import Final
 
 from kernelwire.link.envelope import Payload
@@ -11,7 +12,9 @@ from kernelwire.link.envelope import Payload
 _SMALL: Final = 64 * 1024
 """Bytes above which nothing is looked for."""
 
-_STREAM: Final = (b'"msg_type":"stream"', b'"msg_type": "stream"')
+_stream = re.compile(rb'"msg_type": ?"stream"').search
+_ends = re.compile(rb'"(?:idle|error|comm_close|shutdown_reply)"').search
+_begins = re.compile(rb'"(?:busy|execute_input)"').search
 
 
 def is_pinned(payload: Payload) -> bool:
@@ -19,7 +22,7 @@ def is_pinned(payload: Payload) -> bool:
     if len(payload.pieces) == 1:  # a gap: what it stands for is not to be lost twice
         return True
     data = _frames(payload)
-    return b'"idle"' in data or b'"error"' in data or b'"comm_close"' in data or b'"shutdown_reply"' in data
+    return bool(data) and _ends(data) is not None
 
 
 def can_wait(payload: Payload) -> bool:
@@ -29,9 +32,11 @@ def can_wait(payload: Payload) -> bool:
     if len(payload.pieces) == 1:
         return False
     data = _frames(payload)
+    if not data:
+        return False
     if b'"idle"' in data:
         return b'"execute_request"' not in data
-    return b'"busy"' in data or b'"execute_input"' in data
+    return _begins(data) is not None
 
 
 def _frames(payload: Payload) -> bytes | memoryview:
@@ -41,4 +46,4 @@ def _frames(payload: Payload) -> bytes | memoryview:
     if payload.size > _SMALL:
         return b""
     data = payload.pieces[1] if len(payload.pieces) == 2 else b"".join(payload.pieces[1:])
-    return b"" if _STREAM[0] in data or _STREAM[1] in data else data
+    return b"" if _stream(data) else data
