@@ -10,10 +10,13 @@ ran and passed, and nothing that is claimed failed; 1 otherwise.
 import argparse
 import json
 import sys
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from kernelwire.cli import OK, RAISED
+from kernelwire.cli import INTERRUPTED, OK, RAISED
 from kernelwire.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from kernelwire.testing.suite import Report
 
 HELP: Final = "try the conformance kit on a transport"
 
@@ -60,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     if arguments.json:
         print(json.dumps(report.to_dict(), indent=2))
-        return OK if report.passed else RAISED
+        return _code(report)
     print(report.headline)
     source = f"{report.distribution} {report.version}".strip() or "not installed"
     print(f"transport {report.transport} ({source}), suite {SUITE}, {report.seconds:.0f} s")
@@ -77,6 +80,12 @@ def run(arguments: argparse.Namespace) -> int:
                 print(f"     again: {replay}")
         elif outcome.status is Status.KNOWN:
             print(f"{line}: {outcome.note}")
+    return _code(report)
+
+
+def _code(report: "Report") -> int:
+    if report.interrupted:
+        return INTERRUPTED
     return OK if report.passed else RAISED
 
 

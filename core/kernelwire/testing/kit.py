@@ -262,7 +262,14 @@ def _end(loop: asyncio.AbstractEventLoop) -> None:
     for task in tasks:
         task.cancel()
     if tasks:
-        _, stuck = loop.run_until_complete(asyncio.wait(tasks, timeout=_GRACE))
+        ending = loop.create_task(asyncio.wait(tasks, timeout=_GRACE))
+        while not ending.done():
+            with suppress(KeyboardInterrupt):  # one that a task has passed on comes out of the loop once more
+                loop.run_until_complete(ending)
+        done, stuck = ending.result()
+        for task in done:
+            if not task.cancelled():
+                task.exception()  # or it is called unnoticed: what has ended the behaviour is reported
         _abandoned.extend(stuck)
     loop.run_until_complete(loop.shutdown_asyncgens())
     loop.run_until_complete(loop.shutdown_default_executor())

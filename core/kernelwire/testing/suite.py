@@ -25,6 +25,8 @@ HARNESSES: Final = "kernelwire.harnesses"
 
 _KIT: Final = Path(__file__).parent
 
+_INTERRUPTED: Final = "interrupted"
+
 _BEATS: Final = ("kernel", "peer", "none")
 
 
@@ -56,6 +58,11 @@ class Report:
         undecided = {Status.KNOWN, Status.NOT_RUN} & {each.status for each in core}
         ran = any(each.status is Status.PASS for each in core)
         return ran and not undecided and not self.failures
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether Ctrl-C has ended it before its time."""
+        return any(each.note == _INTERRUPTED for each in self.outcomes)
 
     @property
     def failures(self) -> list[Outcome]:
@@ -300,7 +307,7 @@ def try_all(
                 try:
                     note(try_one(harness, behaviour, seed=number, watchdog=watchdog))
                 except KeyboardInterrupt:
-                    why = "interrupted"
+                    why = _INTERRUPTED
                     note(Outcome(behaviour, Status.NOT_RUN, 0.0, number, note=why))
     distribution, version = provided_by(harness.name)
     seconds = time.monotonic() - clock

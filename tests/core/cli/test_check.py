@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from kernelwire.cli import OK, RAISED, UNUSABLE, main
+from kernelwire.cli import INTERRUPTED, OK, RAISED, UNUSABLE, main
 from kernelwire.testing import BEHAVIOURS, Behaviour, Group, Known, Pair, suite
 from kernelwire.testing.harness import Harness
 
@@ -82,6 +82,15 @@ def test_a_failure_says_where_it_came_from(
     assert f"     at: release ({__file__}, line " in out
     assert "in release\n" in err
     assert "N/A" not in err
+
+
+def test_ctrl_c(few: list[Behaviour], capsys: pytest.CaptureFixture[str]) -> None:
+    async def interrupted(_pair: Pair, _: Random) -> None:
+        raise KeyboardInterrupt
+
+    few[:0] = [Behaviour(99, "an_interrupted_one", Group.PAYLOAD, "One.", (), interrupted)]
+    assert main(["check", "inprocess"]) == INTERRUPTED
+    assert capsys.readouterr().out.startswith("core 0/3 (3 not run)")
 
 
 def test_what_is_known(

@@ -1,6 +1,7 @@
 """The kit: outcomes, the watchdog, leaks, seeds."""
 
 import asyncio
+import gc
 import os
 import subprocess
 import sys
@@ -93,6 +94,26 @@ def test_a_user_may_interrupt(harness: BackendHarness) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         run(harness, behaviour(check))
+
+
+def test_an_interrupted_behaviour_leaves_nothing_and_says_nothing(
+    harness: BackendHarness, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    loops: list[asyncio.AbstractEventLoop] = []
+
+    async def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    async def check(_pair: Pair, _chance: Random) -> None:
+        loops.append(asyncio.get_running_loop())
+        async with asyncio.TaskGroup() as tasks:  # which raises it again, as many do that wait for others
+            tasks.create_task(interrupted())
+
+    with pytest.raises(KeyboardInterrupt):
+        run(harness, behaviour(check))
+    gc.collect()
+    assert loops[0].is_closed()
+    assert (caplog.records, capsys.readouterr()) == ([], ("", ""))
 
 
 def test_a_harness_that_does_not_open(harness: BackendHarness) -> None:
