@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 import pytest
+from msgspec import structs
 
 from conformance.pipes import MemoryPipeBackend
 from kernelwire.errors import AddressInUse, ChannelClosed, InvalidField, MessageTooLarge
@@ -272,7 +273,7 @@ def repeats_after_a_cut(patch: pytest.MonkeyPatch) -> None:
         is_kept = not position.offset and lane._first <= position.received
         go_on(lane, Position(position.received - 1, 0) if is_kept else position)
 
-    patch.setattr(InLane, "on_data", lambda lane, data: on_data(lane, data._replace(seq=lane._received + 1)))
+    patch.setattr(InLane, "on_data", lambda lane, data: on_data(lane, structs.replace(data, seq=lane._received + 1)))
     patch.setattr(OutLane, "resume", spoilt)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from kernelwire.errors import ConnectionLost, LinkViolation
 from kernelwire.link import log
@@ -23,7 +24,7 @@ from ._mutants import BrokenLink, assert_killed, assert_works_otherwise
 def take_any_number(patch: pytest.MonkeyPatch) -> None:
     """A receiver that takes what comes for what is due."""
     on_data = InLane.on_data
-    patch.setattr(InLane, "on_data", lambda lane, data: on_data(lane, data._replace(seq=lane._received + 1)))
+    patch.setattr(InLane, "on_data", lambda lane, data: on_data(lane, structs.replace(data, seq=lane._received + 1)))
 
 
 def skip_one(patch: pytest.MonkeyPatch) -> None:
@@ -138,7 +139,7 @@ def test_a_gap_that_nobody_is_told_of() -> None:
 
 
 def test_the_end_of_a_request_goes_with_the_rest() -> None:
-    broken = BrokenLink(lambda patch: patch.setattr(log, "_is_pinned", lambda _: False))
+    broken = BrokenLink(lambda patch: patch.setattr(log, "is_pinned", lambda _: False))
     assert_killed(broken, "what_did_not_fit_is_counted")
 
 
