@@ -5,24 +5,25 @@ within one run, against a kernel that costs nothing. Round trips are of kernel_i
 kernel of Jupyter's publishes for it, and without them. Compare ratios, not times.
 """
 
-import argparse
 import asyncio
-import json
+import functools
 import statistics
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import kernelwire
 from kernelwire.client import KernelClient
 
 if TYPE_CHECKING:
-    from benchmarks import _bridge, _free_kernel
+    from benchmarks import _bridge, _command, _free_kernel, raw_channels
 else:
     import _bridge  # beside this script, from wherever it is run
+    import _command
     import _free_kernel
+    import raw_channels
 
 Measure = Callable[[KernelClient], Awaitable[float]]
 
@@ -78,8 +79,8 @@ async def compare(size: Size) -> list[Row]:
         ):
             commands.status(published)
             taken: Measure = _trips(size.trips) if unit == "us" else _drain(commands, size.messages)
-            pairs = [(await _fresh(direct_file, taken), await _fresh(bridged_file, taken)) for _ in range(rounds + 1)]
-            rows.append(_row(measure, unit, pairs[1:]))
+            ways = (functools.partial(_fresh, file, taken) for file in (direct_file, bridged_file))
+            rows.append(_row(measure, unit, *await raw_channels.in_turns(rounds, *ways)))
         return rows
 
 
@@ -121,8 +122,9 @@ def _drain(commands: _free_kernel.Commands, messages: int) -> Measure:
     return measure
 
 
-def _row(measure: str, unit: str, pairs: list[tuple[float, float]]) -> Row:
-    direct, bridged = (statistics.median(values) for values in zip(*pairs, strict=True))
+def _row(measure: str, unit: str, *ways: list[float]) -> Row:
+    direct, bridged = map(statistics.median, ways)
+    pairs = list(zip(*ways, strict=True))
     if unit == "us":  # what it adds
         ratio = statistics.median((b - a) / a for a, b in pairs)
         return Row(measure, unit, direct, bridged, ratio, "adds <= 0.8", ratio <= 0.8)
@@ -141,12 +143,7 @@ def table(rows: list[Row]) -> str:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", action="store_true", help="print the rows as JSON instead of a table")
-    parser.add_argument("--quick", action="store_true", help="a few rounds only: shows that it works, not how fast")
-    arguments = parser.parse_args()
-    rows = asyncio.run(compare(QUICK if arguments.quick else FULL))
-    print(json.dumps([asdict(row) for row in rows], indent=2) if arguments.json else table(rows))
+    _command.run(__doc__, lambda quick: asyncio.run(compare(QUICK if quick else FULL)), table)
 
 
 if __name__ == "__main__":

@@ -4,13 +4,11 @@ The machines run in this process, frames handed over by hand, so that nothing bu
 read the same messages from another process, in turns within one run. Compare ratios, not times.
 """
 
-import argparse
 import asyncio
-import json
 import statistics
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import zmq
@@ -26,9 +24,10 @@ from kernelwire.link.records import FRAME_LIMIT
 from kernelwire.messages import WireMessage
 
 if TYPE_CHECKING:
-    from benchmarks import _kernel, _link_host, raw_channels
+    from benchmarks import _command, _kernel, _link_host, raw_channels
 else:
-    import _kernel  # beside this script, from wherever it is run
+    import _command  # beside this script, from wherever it is run
+    import _kernel
     import _link_host
     import raw_channels
 
@@ -243,13 +242,12 @@ def table(rows: list[Row]) -> str:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", action="store_true", help="print the rows as JSON instead of a table")
-    parser.add_argument("--quick", action="store_true", help="a few rounds only: shows that it works, not how fast")
-    arguments = parser.parse_args()
-    size = QUICK if arguments.quick else FULL
-    rows = [*machines(size), asyncio.run(drains(size))]
-    print(json.dumps([asdict(row) for row in rows], indent=2) if arguments.json else table(rows))
+
+    def measure(quick: bool) -> list[Row]:
+        size = QUICK if quick else FULL
+        return [*machines(size), asyncio.run(drains(size))]
+
+    _command.run(__doc__, measure, table)
 
 
 if __name__ == "__main__":

@@ -4,13 +4,11 @@ Both sides carry the same frames to the same process, in turns within one run, s
 hits both alike. Compare ratios, not times.
 """
 
-import argparse
 import asyncio
-import json
 import statistics
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 import zmq
@@ -22,9 +20,10 @@ from kernelwire.messages import WireMessage
 from kernelwire_zmq import IpcBackend, TcpBackend, ZmqBackend
 
 if TYPE_CHECKING:
-    from benchmarks import _kernel
+    from benchmarks import _command, _kernel
 else:
-    import _kernel  # beside this script, from wherever it is run
+    import _command  # beside this script, from wherever it is run
+    import _kernel
 
 T = TypeVar("T")
 BACKENDS: dict[str, type[ZmqBackend]] = {"tcp": TcpBackend, "ipc": IpcBackend}
@@ -249,13 +248,12 @@ def table(rows: list[Row]) -> str:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", action="store_true", help="print the rows as JSON instead of a table")
-    parser.add_argument("--quick", action="store_true", help="a few rounds only: shows that it works, not how fast")
-    arguments = parser.parse_args()
-    size = QUICK if arguments.quick else FULL
-    rows = [row for transport in BACKENDS for row in asyncio.run(compare(transport, size))]
-    print(json.dumps([asdict(row) for row in rows], indent=2) if arguments.json else table(rows))
+
+    def measure(quick: bool) -> list[Row]:
+        size = QUICK if quick else FULL
+        return [row for transport in BACKENDS for row in asyncio.run(compare(transport, size))]
+
+    _command.run(__doc__, measure, table)
 
 
 if __name__ == "__main__":

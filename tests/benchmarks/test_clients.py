@@ -9,7 +9,9 @@ from typing import Any
 import psutil
 import pytest
 
-SCRIPT = Path(__file__).with_name("clients.py")
+from benchmarks._script import run
+
+SCRIPT = "clients.py"
 ALL = {"raw", "jc blocking", "jc async", "blocking", "async"}
 ROWS = {
     "kernel_info, no status": ALL,
@@ -40,17 +42,11 @@ ROWS = {
 MAY_BE_ANYTHING = {"large buffer, growth", "beyond the kernel's own", "memory per client"}
 
 
-def run(*arguments: str, cwd: Path) -> str:
-    command = [sys.executable, str(SCRIPT), "--quick", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=200, cwd=cwd, check=False)
-    assert done.returncode == 0, done.stderr
-    assert not done.stderr
-    return done.stdout
-
-
 @pytest.mark.timeout(240)
 def test_every_row(tmp_path: Path) -> None:
-    rows: list[dict[str, Any]] = json.loads(run("--json", "--transport", "tcp", cwd=tmp_path))
+    rows: list[dict[str, Any]] = json.loads(
+        run(SCRIPT, "--quick", "--json", "--transport", "tcp", cwd=tmp_path, timeout=200)
+    )
     assert {row["measure"]: set(row["medians"]) for row in rows} == ROWS
     for row in rows:
         assert row["transport"] == "tcp"
@@ -64,7 +60,7 @@ def test_every_row(tmp_path: Path) -> None:
 
 
 def test_table_of_one_measure(tmp_path: Path) -> None:
-    lines = run("--only", "execute", cwd=tmp_path).splitlines()
+    lines = run(SCRIPT, "--quick", "--only", "execute", cwd=tmp_path).splitlines()
     assert all(name in lines[0] for name in ALL)
     for transport, line in zip(("tcp", "ipc"), lines[1::3], strict=True):
         assert line.startswith(f"{transport}  execute to idle")
@@ -72,9 +68,8 @@ def test_table_of_one_measure(tmp_path: Path) -> None:
 
 
 def test_an_unknown_measure(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, str(SCRIPT), "--only", "nothing"], capture_output=True, text=True, check=False, cwd=tmp_path
-    )
+    command = [sys.executable, str(Path(__file__).with_name(SCRIPT)), "--only", "nothing"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 2
     assert "--only" in done.stderr
     assert "Traceback" not in done.stderr

@@ -1,14 +1,14 @@
 """The benchmark works; how fast anything is, is not asserted."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import psutil
 import pytest
 
-SCRIPT = Path(__file__).with_name("link.py")
+from benchmarks._script import run
+
+SCRIPT = "link.py"
 MEASURES = [
     "small message, out",
     "small message, in",
@@ -18,16 +18,8 @@ MEASURES = [
 ]
 
 
-def run(*arguments: str, cwd: Path) -> str:
-    command = [sys.executable, str(SCRIPT), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100, cwd=cwd, check=False)
-    assert done.returncode == 0, done.stderr
-    assert not done.stderr
-    return done.stdout
-
-
 def test_table(tmp_path: Path) -> None:
-    lines = run("--quick", cwd=tmp_path).splitlines()
+    lines = run(SCRIPT, "--quick", cwd=tmp_path).splitlines()
     assert len(lines) == 1 + len(MEASURES)
     for line, measure in zip(lines[1:], MEASURES, strict=True):
         assert line.startswith(measure)
@@ -35,7 +27,7 @@ def test_table(tmp_path: Path) -> None:
 
 
 def test_json(tmp_path: Path) -> None:
-    rows = json.loads(run("--quick", "--json", cwd=tmp_path))
+    rows = json.loads(run(SCRIPT, "--quick", "--json", cwd=tmp_path))
     assert [row["measure"] for row in rows] == MEASURES
     assert all(row[name] > 0 for row in rows for name in ("ours", "ours_p90"))
     assert [row["ratio"] is None for row in rows] == [True] * 4 + [False]
@@ -43,4 +35,4 @@ def test_json(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("option", ["--help", "-h"])
 def test_help(tmp_path: Path, option: str) -> None:
-    assert "--quick" in run(option, cwd=tmp_path)
+    assert "--quick" in run(SCRIPT, option, cwd=tmp_path)
