@@ -211,6 +211,7 @@ class KernelManager(KernelAccess):
         Raises:
             KernelExited: its process ended, and will not be started again.
             RequestTimeout: it does not answer in time.
+            InvalidField: one that was attached has another key than the connection.
             LocalError: there is no kernel, or it was shut down meanwhile.
         """
         timeout = self._patience.ready if timeout is None else timeout

@@ -14,7 +14,7 @@ from kernelwire.cli.running import Record, RunningKernel, read
 from kernelwire.cli.running_code import INTERRUPT_TIME
 from kernelwire.client import KernelClient, connect
 from kernelwire.connection import ConnectionInfo
-from kernelwire.errors import ConfigurationError, KernelDied, RequestTimeout
+from kernelwire.errors import ConfigurationError, InvalidField, KernelDied, RequestTimeout
 from kernelwire.execution import InputHook
 from kernelwire.first_answer import why_silent
 from kernelwire.kernel_address import SPOKEN
@@ -50,7 +50,7 @@ async def visit(text: str, *, timeout: float, input_hook: InputHook | None) -> A
         input_hook: answers what it asks.
 
     Raises:
-        ConfigurationError: the file cannot be used.
+        ConfigurationError: the file cannot be used; or the kernel has another key than it says.
         KernelDied: its process has ended.
         RequestTimeout: it does not answer in time.
     """
@@ -59,7 +59,7 @@ async def visit(text: str, *, timeout: float, input_hook: InputHook | None) -> A
     async with connect(kernel.info, input_hook=input_hook) as client:
         watching = asyncio.create_task(_watch(kernel, client))
         try:
-            await _answered(kernel.info, client, timeout)
+            await _answered(kernel, client, timeout)
             yield Visit(client, functools.partial(_interrupt, kernel, client))
         finally:
             watching.cancel()
@@ -98,7 +98,9 @@ async def _successor(kernel: RunningKernel, before: Record) -> Record | None:
     return None
 
 
-async def _answered(info: ConnectionInfo, client: KernelClient, timeout: float) -> None:
+async def _answered(kernel: RunningKernel, client: KernelClient, timeout: float) -> None:
+    info = kernel.info
+
     async def tell() -> None:
         await asyncio.sleep(PATIENCE)
         doubt = await _why_away(info, client) or why_silent(client.session, client.heartbeat)
@@ -109,6 +111,8 @@ async def _answered(info: ConnectionInfo, client: KernelClient, timeout: float) 
         await client.ready(timeout)
     except RequestTimeout as error:
         raise RequestTimeout(f"{error}{await _why_away(info, client)}") from None
+    except InvalidField as error:
+        raise ConfigurationError(f"{error} (in {kernel.path})") from None
     finally:
         telling.cancel()
         await asyncio.gather(telling, return_exceptions=True)

@@ -14,6 +14,7 @@ import pytest
 
 from kernelwire import registry
 from kernelwire.connection import ConnectionInfo
+from kernelwire.connection_file import ConnectionFile, read
 from kernelwire.session import Session
 from kernelwire.testing import ScriptedKernel
 
@@ -205,6 +206,15 @@ async def test_code_of_somebody_else_is_not_interrupted(command: Any, kernel: An
     assert not kernel.scripted.interrupted.is_set()
     busy.send_signal(signal.SIGINT)
     assert (await command.end(busy)).code == 130
+
+
+async def test_a_kernel_of_another_key(command: Any, kernel: Any) -> None:
+    info = read(kernel.file)
+    with ConnectionFile.write(info.replace(key=b"another"), kernel.file.with_name("stale.json")) as stale:
+        code, out, err = await command.run("exec", "--connect", str(stale.path), "1")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith("kernelwire: connection field 'key': the kernel at this address signs with another one")
+    assert err.endswith(f" (in {stale.path})\n")
 
 
 async def test_no_kernel(command: Any, address: tuple[ConnectionInfo, Path]) -> None:
