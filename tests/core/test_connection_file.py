@@ -416,7 +416,7 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=8,
 )
-names = st.text(st.characters(exclude_characters="\0"), min_size=1)
+names = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1)
 curve_keys = st.text(string.ascii_letters + string.digits, min_size=40, max_size=40).map(str.encode)
 known = {
     *PORT_FIELDS,
