@@ -215,13 +215,16 @@ async def test_curve() -> None:
             plain, identity=b"plain", channels={Channel.SHELL, Channel.IOPUB}
         ) as outsider:
             session = Session.of(plain)
-            await outsider.shell.send(WireMessage(session.pack(session.message("kernel_info_request"))))
+            request = WireMessage(session.pack(session.message("kernel_info_request")))
+            # Sending may take for ever too, if the kernel has hung up before that.
+            sending = asyncio.ensure_future(outsider.shell.send(request))
             unheard = asyncio.ensure_future(outsider.shell.receive())
             for _ in range(20):
                 await client.kernel_info()
             assert not unheard.done()
-            unheard.cancel()
-            await asyncio.wait([unheard])
+            for task in (sending, unheard):
+                task.cancel()
+            await asyncio.wait([sending, unheard])
 
 
 async def test_curve_through_a_bridge_without() -> None:
