@@ -40,6 +40,10 @@ class Line:
         """As the member's peer; likewise the others."""
         return self._machine().receive(plaintext, now)
 
+    def has_frame(self, now: float) -> bool:
+        """Whether there is anything to send."""
+        return bool(self._answer) or self._machine().has_frame(now)
+
     def next_frame(self, now: float) -> bytes:
         """The answer first."""
         if self._answer:

@@ -33,6 +33,7 @@ class Machine(Protocol):
     """What the pump drives: see :class:`kernelwire.link.peer.Peer`."""
 
     def receive(self, plaintext: bytes, now: float) -> Sequence[Any]: ...  # noqa: D102
+    def has_frame(self, now: float) -> bool: ...  # noqa: D102
     def next_frame(self, now: float) -> bytes: ...  # noqa: D102
     def dead_at(self) -> float: ...  # noqa: D102
     def wake_at(self) -> float | None: ...  # noqa: D102
@@ -64,9 +65,12 @@ async def pump(
             plaintext = await pipe.receive()
             if over:  # the machine may be on another connection now
                 return ConnectionLost("this came too late")
-            events = machine.receive(plaintext, clock())
+            events = machine.receive(plaintext, now := clock())
             on_events(events)
-            bell.ring()
+            if machine.has_frame(now):
+                bell.ring()
+            elif (wake_at := machine.wake_at()) is not None:
+                bell.hasten(wake_at - now)  # to wake who sends for nothing, with each frame, costs more than to look
             if events and isinstance(events[-1], Bye | LinkViolation):
                 return events[-1]
 

@@ -31,6 +31,15 @@ class Bell:
                 self._waiter = self._due = None
         self._rung = False
 
+    def hasten(self, seconds: float) -> None:
+        """Have who waits do so no longer than this. Nothing happens if nobody waits. From the loop only."""
+        if self._waiter is None:
+            return
+        loop = self._waiter.get_loop()
+        due = loop.time() + max(seconds, 0)
+        if self._due is None or due < self._due:
+            self._set(loop, due)
+
     def _set(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
         self._due = due
         timer = self._timer

@@ -21,6 +21,7 @@ async def test_a_line_is_its_members_machine_until_it_is_replaced() -> None:
     assert admission.member is not None
     task = asyncio.create_task(forever())
     line = Line(admission.member, task, admission.answer)
+    assert line.has_frame(0.0)
     (welcome,) = decode(line.next_frame(0.0))
     assert isinstance(welcome, Welcome)
     assert line.receive(Ping(7).encode(), 0.0) == []
@@ -31,6 +32,7 @@ async def test_a_line_is_its_members_machine_until_it_is_replaced() -> None:
     line.replace()
     uses: tuple[Callable[[], object], ...] = (
         lambda: line.receive(Ping(8).encode(), 0.0),
+        lambda: line.has_frame(0.0),
         lambda: line.next_frame(0.0),
         line.dead_at,
         line.wake_at,

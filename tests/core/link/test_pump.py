@@ -70,6 +70,9 @@ class Machine:
             raise made
         return list(made)
 
+    def has_frame(self, now: float) -> bool:
+        return bool(self.frames) or (self.wakes is not None and now >= self.wakes)
+
     def next_frame(self, now: float) -> bytes:
         self.asked += 1
         if self.wakes is not None and now >= self.wakes:

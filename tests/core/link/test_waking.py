@@ -75,6 +75,36 @@ async def test_what_was_rung_for_who_was_cancelled_is_not_lost() -> None:
     await bell.wait()
 
 
+async def test_a_wait_is_made_shorter_and_never_longer() -> None:
+    bell = Bell()
+    bell.hasten(0)  # nobody waits
+    waiting = asyncio.create_task(bell.wait(3600))
+    await settle()
+    assert not waiting.done()
+    bell.hasten(7200)
+    bell.hasten(0.001)
+    bell.hasten(3600)
+    await waiting
+    waiting = asyncio.create_task(bell.wait())
+    await settle()
+    bell.hasten(-1)
+    await waiting
+
+
+async def test_a_timer_that_is_left_wakes_nobody() -> None:
+    bell = Bell()
+    waiting = asyncio.create_task(bell.wait(0.01))
+    await settle()
+    bell.ring()
+    await waiting
+    for seconds in (None, 3600):
+        waiting = asyncio.create_task(bell.wait(seconds))
+        await asyncio.sleep(0.02)
+        assert not waiting.done()
+        bell.ring()
+        await waiting
+
+
 # The turnstile
 
 
