@@ -4,6 +4,7 @@ import argparse
 import math
 import os
 import random
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -49,6 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("--count and --workers are at least 1")
     if arguments.cuts:
         return _cut(arguments.workers)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends it so wants to know how far it came, too
     base = random.SystemRandom().randrange(10**12) if arguments.base is None else arguments.base
     return _soak(base, arguments.count, arguments.workers, arguments.minutes)
 
