@@ -87,7 +87,9 @@ class Calm:
                 world.bury(process)
                 moved = True
                 continue
-            moved |= process.connect() | process.look_at_clock() | process.send() | process.send()
+            moved |= process.connect() if process.wire is None else process.look_at_clock()
+            if process.requests or process.leaving:
+                moved |= process.send() | process.send()
             moved |= process.write() | process.take()
             while process.read():
                 moved = True

@@ -27,11 +27,18 @@ class Desk(Generic[T]):
         self._unread[lane] += size
         self._piles[lane].append((size, thing))
 
+    def clear(self, lane: Lane, most: int) -> None:
+        """Take what came first, so many things at the most."""
+        pile = self._piles[lane]
+        for _ in range(min(most, len(pile))):
+            self._unread[lane] -= pile.popleft()[0]
+
     def take(self, lane: Lane) -> T | None:
         """What came first, if there is anything."""
-        if not self._piles[lane]:
+        pile = self._piles[lane]
+        if not pile:
             return None
-        size, thing = self._piles[lane].popleft()
+        size, thing = pile.popleft()
         self._unread[lane] -= size
         return thing
 
@@ -40,7 +47,8 @@ class Desk(Generic[T]):
         return self._unread[lane] < self._limit
 
     def __bool__(self) -> bool:
-        return any(self._piles)
+        c, d = self._piles
+        return bool(c or d)
 
 
 class Spell:

@@ -1,5 +1,8 @@
 """What an end puts on a wire, looked at without the link's own code, and what it may keep meanwhile."""
 
+import struct
+from typing import Final
+
 from kernelwire.link.client import ClientLink
 from kernelwire.link.peer import Peer
 from simulation._checker import Broken
@@ -35,8 +38,13 @@ def lane_bytes(plaintext: bytes) -> tuple[int, int]:
     sizes = [0, 0]
     at, end = 0, len(plaintext)
     while at < end:
-        size = int.from_bytes(plaintext[at + 1 : at + 4], "big")
-        if plaintext[at] == 1:
-            sizes[plaintext[at + 4] & 1] += size - 9
+        kind, high, low, lane = _HEAD.unpack_from(plaintext, at)
+        size = high << 16 | low
+        if kind == 1:
+            sizes[lane & 1] += size - 9
         at += 4 + size
     return sizes[0], sizes[1]
+
+
+_HEAD: Final = struct.Struct(">BBHB")
+"""Of a record: type, length in three octets; and of its body the first octet, which every record has."""

@@ -154,14 +154,14 @@ class Host:
     def tidy(self) -> bool:
         """Forget who has been away too long."""
         now = self._stage.now
-        gone = sorted(member.identity for member in self.link.expired(now))
+        gone = [member.identity for member in self.link.expired(now)]
         due = [
             identity
             for identity, session in self.sessions.items()
             if session.away_since is not None and now >= session.away_since + AWAY
         ]
-        if gone != sorted(due):
-            raise Broken("expiry", f"{gone} were forgotten instead of {sorted(due)}")
+        if gone != due and sorted(gone) != sorted(due):
+            raise Broken("expiry", f"{sorted(gone)} were forgotten instead of {sorted(due)}")
         for identity in gone:
             self._end(identity, "expired")
         self.check()

@@ -1,7 +1,7 @@
 """Pipes whose every fault is chosen: a frame in flight arrives or not, and an end is told or not."""
 
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from kernelwire.link.seal import Handshake, Seal
 from simulation._checker import Broken
@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from kernelwire.link.host import Member
     from simulation._checker import Session
     from simulation._process import Process
+
+_NONE: Final = (0, 0)
 
 
 class Flow:
@@ -34,22 +36,25 @@ class Flow:
         self._sizes: deque[tuple[int, int]] = deque()
         self._windows = windows
 
-    def put(self, data: bytes, sizes: tuple[int, int] = (0, 0)) -> None:
+    def put(self, data: bytes, sizes: tuple[int, int] = _NONE) -> None:
         """Send a frame, which has so many bytes of messages on C and D."""
         if self.mute or self.ended or not self.reader:
             return
         self.frames.append(data)
         self._sizes.append(sizes)
-        for lane in (0, 1):
-            self.flying[lane] += sizes[lane]
-            if self.flying[lane] > self._windows[lane]:
-                raise Broken("bound", f"{self.flying[lane]} bytes are on the way on lane {'CD'[lane]}")
+        if sizes != _NONE:
+            flying, (c, d), (most_c, most_d) = self.flying, sizes, self._windows
+            flying[0] += c
+            flying[1] += d
+            if flying[0] > most_c or flying[1] > most_d:
+                raise Broken("bound", f"{flying[0]} and {flying[1]} bytes are on the way on lanes C and D")
 
     def take(self) -> bytes:
         """The next frame."""
         sizes = self._sizes.popleft()
-        self.flying[0] -= sizes[0]
-        self.flying[1] -= sizes[1]
+        if sizes != _NONE:
+            self.flying[0] -= sizes[0]
+            self.flying[1] -= sizes[1]
         return self.frames.popleft()
 
     def cut(self, lost: int, *, told: bool) -> None:

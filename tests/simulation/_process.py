@@ -99,7 +99,8 @@ class Process:
         stage = self._stage
         haste = stage.rng.choice((1.0, 1.0, 1.0, 0.5, 0.1))
         stage.dials += 1
-        if any(position.offset for position in self.link.peer.positions):
+        half_c, half_d = self.link.peer.positions
+        if half_c.offset or half_d.offset:
             stage.seen["half a message at a client"] += 1
         self.wire = wire = Wire(stage.dials, self, stage.scale.window, now=stage.now, haste=haste)
         stage.wires.append(wire)
@@ -152,9 +153,10 @@ class Process:
 
     def look_at_clock(self) -> bool:
         """Break a connection on which nothing comes."""
-        wire, now = self.wire, self._stage.now
+        wire = self.wire
         if wire is None:
             return False
+        now = self._stage.now
         if self.link.is_dead(now) if wire.shakes[0] is None else now >= wire.born + GREETING_TIME:
             self._stage.note(f"{self.name} finds the connection dead")
             self._stage.seen["silence noticed by a client"] += 1
@@ -218,9 +220,7 @@ class Process:
         if not self._desk:
             return False
         for lane in LANES:
-            for _ in range(8):
-                if self._desk.take(lane) is None:
-                    break
+            self._desk.clear(lane, 8)
         self._look_for_room()
         return True
 
@@ -332,7 +332,10 @@ class Process:
             raise Broken("violation", f"{self.name} is told goodbye for {Reason(reason).name}")
 
     def _look_for_room(self) -> None:
+        into = self.link.peer.into
         for lane in LANES:
-            has_room = self.link.peer.into[lane].room = self._desk.has_room(lane)
-            if has_room:
-                self._spell.end(lane)
+            has_room = self._desk.has_room(lane)
+            if has_room is not into[lane].room:
+                into[lane].room = has_room
+                if has_room:
+                    self._spell.end(lane)

@@ -123,7 +123,7 @@ class ClientLink:
 
     def is_dead(self, now: float) -> bool:
         """Whether nothing has come for so long that the connection must be broken."""
-        return now >= self.dead_at() if self._greeting_since is not None else self.peer.is_dead(now)
+        return self.peer.is_dead(now) if self._greeting_since is None else now >= self.dead_at()
 
     def wake_at(self) -> float | None:
         """When to ask again, if nothing happens before."""

@@ -140,7 +140,8 @@ class Peer:
 
     def can_resume(self, theirs: tuple[Position, Position]) -> bool:
         """Whether the other end can be there."""
-        return all(lane.can_resume(position) for lane, position in zip(self.out, theirs, strict=True))
+        (c, d), (at_c, at_d) = self.out, theirs
+        return c.can_resume(at_c) and d.can_resume(at_d)
 
     def begin(self) -> None:
         """Forget all that was sent and received."""
@@ -245,7 +246,7 @@ class Peer:
 
     def is_dead(self, now: float) -> bool:
         """Whether nothing has come for so long that the connection must be broken."""
-        return self.up and now >= self.dead_at()
+        return self.up and now >= self._heard + self._timing.dead_after
 
     def wake_at(self) -> float | None:
         """When to ask `next_frame` again, if nothing happens before; None if that is not needed."""
