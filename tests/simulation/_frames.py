@@ -33,6 +33,12 @@ def check_halves(peer: Peer, stage: Stage) -> None:
         raise Broken("bound", f"{into_c.position.offset} and {into_d.position.offset} bytes of one message have come")
 
 
+def has_half(peer: Peer) -> bool:
+    """Whether a message has come to an end in part."""
+    into_c, into_d = peer.into
+    return bool(into_c._assembly.size or into_d._assembly.size)
+
+
 def lane_bytes(plaintext: bytes) -> tuple[int, int]:
     """Bytes of messages in a frame, on lanes C and D, by the wire's format."""
     sizes = [0, 0]

@@ -13,7 +13,7 @@ from kernelwire.link.records import Beat, Beaten, Bye, Lane, Ready, Reason
 from kernelwire.messages import WireMessage
 from simulation._checker import ENVELOPE, PIN, Broken, Published, Session, message, name
 from simulation._desk import Spell
-from simulation._frames import check_halves, next_frame
+from simulation._frames import check_halves, has_half, next_frame
 from simulation._kernel import Asked, Kernel
 from simulation._pipe import Wire
 from simulation._process import GREETING_TIME
@@ -287,7 +287,7 @@ class Host:
         session = self.sessions.get(process.identity)
         if session is None:
             raise Broken("mixed up", f"{process.name} resumes what the host does not know")
-        if any(position.offset for position in admission.member.peer.positions):
+        if has_half(admission.member.peer):
             self._stage.seen["half a message at the host"] += 1
         wire.member, wire.session = admission.member, session
         session.away_since = None

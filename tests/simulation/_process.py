@@ -13,7 +13,7 @@ from kernelwire.link.resume import Outcome
 from kernelwire.messages import WireMessage
 from simulation._checker import ENVELOPE, Broken, Expected, Session, message, name
 from simulation._desk import Desk, Spell
-from simulation._frames import check_halves, next_frame
+from simulation._frames import check_halves, has_half, next_frame
 from simulation._pipe import Wire
 from simulation._stage import BODIES, LANES, Stage
 
@@ -99,8 +99,7 @@ class Process:
         stage = self._stage
         haste = stage.rng.choice((1.0, 1.0, 1.0, 0.5, 0.1))
         stage.dials += 1
-        half_c, half_d = self.link.peer.positions
-        if half_c.offset or half_d.offset:
+        if has_half(self.link.peer):
             stage.seen["half a message at a client"] += 1
         self.wire = wire = Wire(stage.dials, self, stage.scale.window, now=stage.now, haste=haste)
         stage.wires.append(wire)

@@ -1,5 +1,6 @@
 """A schedule from beginning to end: who runs next is chance, then nothing goes wrong any more, and all must arrive."""
 
+import itertools
 import random
 from typing import Final
 
@@ -107,14 +108,15 @@ class World:
 
     def _storm(self) -> None:
         plan, rng, stage = self.plan, self._rng, self.stage
-        random_, names, weights = rng.random, *plan.faults
+        random_, (names, weights) = rng.random, plan.faults
+        sums = tuple(itertools.accumulate(weights))
         steps, rate = 0, plan.fault_rate
         while steps < plan.steps or stage.cuts < CUTS:
             steps += 1
             self._step()
             stage.now += plan.pace * random_() * 2
             if random_() < rate:
-                self._faults.happen(rng.choices(names, weights)[0])
+                self._faults.happen(rng.choices(names, cum_weights=sums)[0])
             if steps > plan.steps and not steps % 5:
                 self._faults.cut()
             if steps > _PATIENCE:

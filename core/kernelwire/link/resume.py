@@ -219,10 +219,13 @@ class OutLane:
         return self.kept < KEPT_LIMIT
 
     def _forget(self, handled: int) -> None:
-        while self._first <= handled:
+        count = handled + 1 - self._first
+        if count <= 0:
+            return
+        for _ in range(count):
             self.kept -= self._items.popleft().size
-            self._first += 1
-            self._at -= 1
+        self._first += count
+        self._at -= count
 
 
 class InLane:
@@ -260,13 +263,14 @@ class InLane:
         """
         if data.seq != self._received + 1:
             raise LinkViolation("a message came that is not the next")
-        size = len(data.chunk)
+        chunk, final = data.chunk, data.final
+        size = len(chunk)
         self._accepted += size
         self._heavy += size
         if self._accepted > self._granted:
             raise LinkViolation("more came than was granted")
-        message = self._assembly.add(data.chunk, final=data.final)
-        if data.final:
+        message = self._assembly.add(chunk, final=final)
+        if final:
             self._received += 1
             self.unsaid += 1
         return message
