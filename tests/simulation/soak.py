@@ -50,7 +50,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("--count and --workers are at least 1")
     if arguments.cuts:
         return _cut(arguments.workers)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends it so wants to know how far it came, too
     base = random.SystemRandom().randrange(10**12) if arguments.base is None else arguments.base
     return _soak(base, arguments.count, arguments.workers, arguments.minutes)
 
@@ -122,4 +121,5 @@ def _cut(workers: int) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends it so wants to know how far it came, too
     sys.exit(main())

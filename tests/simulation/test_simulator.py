@@ -1,5 +1,8 @@
 """Before the simulator is believed: it finds every bug that is planted, and does the same thing twice."""
 
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -88,6 +91,20 @@ def test_a_soak_that_is_interrupted_says_what_it_did(
     out = capsys.readouterr().out
     assert "schedule 3: lost: this\nto see it again: python tests/simulation/soak.py --seed 3 --verbose" in out
     assert "--base 7 --count 13" in out
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_soak_that_is_killed_says_how_to_go_on(number: signal.Signals) -> None:
+    command = [sys.executable, str(soak.__file__), "--base", "0", "--workers", "1"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        first = [process.stdout.readline(), process.stdout.readline()]
+        process.send_signal(number)
+        out, errors = process.communicate()
+    assert "schedules/s" in first[1]
+    assert "to go on: python tests/simulation/soak.py --base" in out
+    assert errors == ""
+    assert process.returncode == 130
 
 
 @pytest.mark.parametrize("arguments", [["--count", "0"], ["--workers", "0"], ["--count", "many"]])
