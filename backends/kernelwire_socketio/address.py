@@ -39,7 +39,9 @@ class Address:
         """
         url = info.extra.get("relay")
         if url is None:
-            raise InvalidField("relay", "missing; transport 'socketio' needs the address of a relay")
+            raise InvalidField(
+                "relay", "missing; transport 'socketio' needs the address of a relay (variable KERNELWIRE_RELAY)"
+            )
         if not isinstance(url, str) or not url.isprintable() or " " in url:
             raise InvalidField("relay", "no address; one looks like https://relay.example")
         try:
