@@ -123,7 +123,7 @@ def drain(world: World, name: str) -> Mapping[str, float]:
 
 
 def live(world: World, name: str) -> Mapping[str, float]:
-    """A burst that is read while it is published: the kernel is the slowest, so this shows what reading costs."""
+    """A burst that is read while it is published, which the kernel does as fast as it can."""
     return _drained(world, name, "iopub live", "CPU per 10,000, live", wait=False)
 
 

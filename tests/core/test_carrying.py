@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from kernelwire.carrying import Carrier
+from kernelwire.carrying import Carrier, Witnessed
 from kernelwire.channels import Receiver
 from kernelwire.errors import EndOfChannel, GapNotice, MessageTooLarge, PeerGone
 from kernelwire.inbox import Inbox
@@ -169,3 +169,34 @@ async def test_it_ends_with_what_ends_it(error: Exception | None) -> None:
         source.inbox.put(WireMessage([b"one"]))
     with pytest.raises(EndOfChannel if error is None else PeerGone):
         await running
+
+
+# The witness
+
+
+def test_each_message_is_shown_once_and_again_only_if_that_failed() -> None:
+    seen: list[WireMessage] = []
+    failures: list[Exception] = [OSError("full"), OSError("full")]
+
+    def see(message: WireMessage) -> None:
+        if failures:
+            raise failures.pop()
+        seen.append(message)
+
+    witnessed = Witnessed(see)
+    first, second = (WireMessage([b"", b"header", b"{}", b"{}", bytes([number])]) for number in range(2))
+    second.frames[1] = bytearray(b"header")  # type: ignore[index] # equal, and another
+    assert not witnessed.now(first)
+    with pytest.raises(OSError, match="full"):
+        witnessed.once(first)
+    assert witnessed.now(first)
+    witnessed.once(first)
+    witnessed.once(second)
+    assert witnessed.now(second)
+    assert seen == [first, second]
+
+
+def test_without_a_witness_all_is_well() -> None:
+    witnessed = Witnessed(None)
+    assert witnessed.now(WireMessage([b""]))
+    witnessed.once(WireMessage([b""]))

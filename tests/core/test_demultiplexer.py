@@ -922,3 +922,31 @@ async def test_other_wires_tell_of_gaps_if_they_can() -> None:
         assert not kernel.tells_gaps
         with pytest.raises(NotSupported, match="cannot tell its clients"):
             await kernel.tell_gap(Channel.SHELL, notice, b"peer")
+
+
+async def test_a_reply_goes_at_once_where_the_clients_wire_does() -> None:
+    demultiplexer = KernelDemultiplexer(max_message_bytes=LIMIT)
+    sent: list[tuple[Channel, WireMessage]] = []
+    takes = True
+
+    async def transmit(channel: Channel, message: WireMessage) -> None:
+        sent.append((channel, message))
+
+    def transmit_now(channel: Channel, message: WireMessage) -> bool:
+        if takes:
+            sent.append((channel, message))
+        return takes
+
+    demultiplexer.attach(b"me", transmit, transmit_now=transmit_now)
+    demultiplexer.attach(b"slow", transmit)
+    shell = demultiplexer.end.shell
+    assert shell.send_now(WireMessage([b"1"], b"me"))
+    assert sent == [(Channel.SHELL, WireMessage([b"1"]))]
+    takes = False
+    assert not shell.send_now(WireMessage([b"2"], b"me"))
+    takes = True
+    assert not shell.send_now(WireMessage([b"2"], b"slow"))
+    assert not shell.send_now(WireMessage([b"2"], b"nobody"))
+    demultiplexer.detach(b"me", transmit)
+    assert not shell.send_now(WireMessage([b"2"], b"me"))
+    assert len(sent) == 1

@@ -141,3 +141,45 @@ async def test_an_outlet_transmits_at_once_where_it_can() -> None:
     assert not publisher.send_now(MESSAGE)
     assert len(wire.taken) == 1
     assert not Outlet(wire.transmit, Channel.IOPUB, 100).send_now(MESSAGE)
+
+
+# At once
+
+
+@pytest.mark.parametrize("pours", [True, False])
+async def test_what_comes_is_poured_only_where_that_is_allowed(pours: bool) -> None:
+    shell_inbox, iopub_inbox = Inbox[WireMessage](), Inbox[WireMessage]()
+    shell = QueuedShell(Outlet(Wire().transmit, Channel.SHELL, 100), shell_inbox, pours=pours)
+    iopub = QueuedIOPub(iopub_inbox, None, pours=pours)
+    for channel, inbox in ((shell, shell_inbox), (iopub, iopub_inbox)):
+        poured: list[object] = []
+        assert channel.pour(poured.append) is pours
+        inbox.put(MESSAGE)
+        assert poured == [MESSAGE] * pours
+        if not pours:
+            assert await channel.receive() == MESSAGE
+
+
+async def test_a_client_sends_at_once_where_the_wire_does() -> None:
+    wire = Wire()
+    taken: list[WireMessage] = []
+
+    def transmit_now(_channel: Channel, message: WireMessage) -> bool:
+        taken.append(message)
+        return True
+
+    inbox = Inbox[WireMessage]()
+    assert not QueuedShell(Outlet(wire.transmit, Channel.SHELL, 100), inbox).send_now(MESSAGE)
+    assert QueuedShell(Outlet(wire.transmit, Channel.SHELL, 100, transmit_now), inbox).send_now(MESSAGE)
+    assert taken == [MESSAGE]
+    assert not wire.taken
+
+
+async def test_who_is_known_to_be_audible_is_not_waited_for() -> None:
+    async def never() -> None:
+        await asyncio.get_running_loop().create_future()
+
+    channel = QueuedIOPub(Inbox[WireMessage](), never, is_audible=lambda: True)
+    assert channel.is_ready
+    await channel.ready()
+    assert not QueuedIOPub(Inbox[WireMessage](), never).is_ready
