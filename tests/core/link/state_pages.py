@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final, NamedTuple
 
-from kernelwire.link import allowance, client, envelope, host, log, peer, records, resume
+from kernelwire.link import allowance, client, envelope, host, log, peer, records, resume, server
 from kernelwire.link.resume import HELLO_RULES, WELCOME_RULES, Outcome
 
 if __package__:
@@ -54,6 +54,7 @@ CHOICES: Final = (
     (resume, "KEPT_LIMIT"),
     (peer, "STATUS_AFTER"),
     (peer, "PART_STATUS_AFTER"),
+    (server, "COMPANY"),
     (peer, "PING_AFTER"),
     (peer, "DEAD_AFTER"),
     (log, "LOG_LIMIT"),
