@@ -1,41 +1,25 @@
-"""A client's end of a link, over pipes that hang, break, freeze and lie: what it makes of each, and what it leaves."""
+"""A client's end of a link, over pipes that hang, break, freeze and lie: what it makes of each."""
 
 import asyncio
-import contextlib
-import functools
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
 
-from kernelwire.channels import Receiver
-from kernelwire.client import KernelClient
-from kernelwire.ends import ClientEnd, KernelEnd
 from kernelwire.errors import (
-    ChannelClosed,
     ConnectionLost,
     GapNotice,
     InvalidField,
-    KernelDied,
-    KernelwireError,
-    NoBeat,
-    OutcomeUnknown,
-    Undelivered,
-    WireDown,
-    WrongLoop,
 )
 from kernelwire.link import dialer as module
-from kernelwire.link import seal, server
-from kernelwire.link.dialer import Dialer
+from kernelwire.link import seal
 from kernelwire.link.framing import MAGIC, VERSION
-from kernelwire.link.peer import Timing
 from kernelwire.link.records import Bye, Data, Position, Ready, Reason, Status, Welcome, decode
 from kernelwire.link.resume import NOTHING
 from kernelwire.link.sealed import Secrets
-from kernelwire.session import Session
-from kernelwire.testing import ScriptedKernel
 
+from ._dialers import QUICK, crash, dialer, ends_with, receives
 from ._pipes import (
     CLIENT,
     INFO,
@@ -46,72 +30,15 @@ from ._pipes import (
     message,
     say,
     settle,
-    text,
     texts,
 )
 
-CHANNELS = ("shell", "control", "stdin", "iopub")
-QUICK = Timing(ping_after=0.02, dead_after=0.1)
-
-
-@pytest.fixture(autouse=True)
-async def _no_task_is_left() -> AsyncIterator[None]:
-    yield
-    await settle()
-    assert asyncio.all_tasks() == {asyncio.current_task()}
-
-
-@pytest.fixture(autouse=True)
-def _in_haste(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is waited for when nothing comes of it: short, so that no test is long."""
-    monkeypatch.setattr(module, "FIRST_DELAYS", (0.0, 0.0, 0.001))
-    monkeypatch.setattr(module, "DELAY", 0.002)
-    monkeypatch.setattr(module, "PATIENCE", 0.05)
-    monkeypatch.setattr(module, "WIRE_PATIENCE", 0.05)
-    monkeypatch.setattr(server, "WIRE_PATIENCE", 0.05)
-    monkeypatch.setattr(module, "CLOSING_TIME", 0.05)
-    monkeypatch.setattr(server, "PATIENCE", 0.05)
-
-
-@pytest.fixture
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where everything is to arrive, however busy the machine."""
-    for end in (server, module):
-        monkeypatch.setattr(end, "PATIENCE", 60.0)
-        monkeypatch.setattr(end, "WIRE_PATIENCE", 60.0)
-        monkeypatch.setattr(end, "LINGER", 60.0)
+pytestmark = pytest.mark.usefixtures("no_task_is_left", "in_haste")
 
 
 @pytest.fixture
 def network() -> Network:
     return Network()
-
-
-def dialer(network: Network, secrets: Secrets = CLIENT, timing: Timing | None = None) -> Dialer:
-    return Dialer(
-        network.open_pipe,
-        secrets,
-        b"me",
-        max_message_bytes=10_000_000,
-        iopub_held=1_000_000,
-        timing=timing or Timing(),
-    )
-
-
-Use = Callable[[], Coroutine[Any, Any, object]]
-
-
-def receives(end: ClientEnd) -> list[Use]:
-    return [getattr(end, name).receive for name in CHANNELS]
-
-
-async def ends_with(end: ClientEnd, error: type[KernelwireError], match: str) -> None:
-    """Every use of the end says so, again and again."""
-    uses: list[Use] = [*receives(end), end.iopub.ready, functools.partial(end.heartbeat.beat, 60)]
-    uses += [functools.partial(getattr(end, name).send, message("x")) for name in CHANNELS[:3]]
-    for use in (*uses, *uses):
-        with pytest.raises(error, match=match):
-            await use()
 
 
 # Dialling
@@ -372,7 +299,7 @@ async def test_a_new_host_is_told_by_a_gap_on_each_channel_and_then_all_goes_on(
         await client.iopub.ready()
         await client.shell.send(message("handled"))
         assert await texts(kernel.shell, 1) == ["handled"]
-        await _crash(backend, kernel)
+        await crash(backend, kernel)
         await client.shell.send(message("for the old one", size=2000))
         late = asyncio.create_task(client.shell.send(message("taken by the wire afterwards")))
         await settle()
@@ -390,19 +317,12 @@ async def test_a_new_host_is_told_by_a_gap_on_each_channel_and_then_all_goes_on(
             assert await texts(client.iopub, 1) == ["published"]
 
 
-async def _crash(backend: MemoryBackend, kernel: KernelEnd) -> None:
-    """The host is gone without a word, and nobody can be reached for now."""
-    backend.network.down = OSError("nobody there")
-    backend.network.cut()
-    await kernel.aclose()
-
-
 async def test_ready_again_says_the_new_host_itself() -> None:
     backend = MemoryBackend()
     kernel = await backend.serve(INFO)
     async with await backend.connect(INFO, identity=b"me") as client:
         await client.iopub.ready()
-        await _crash(backend, kernel)
+        await crash(backend, kernel)
         await client.iopub.ready()  # of a mere break it knows nothing
         backend.network.down = None
         async with await backend.serve(INFO) as kernel:
@@ -428,444 +348,3 @@ async def test_not_ready_before_the_host_is_audible() -> None:
         assert not any(each.done() for each in waiting)
         kernel.audible = True
         await asyncio.gather(*waiting)
-
-
-# Sending: bounds, order, cancellation
-
-
-async def test_senders_wait_while_nothing_goes_out_and_nobody_overtakes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "QUEUE_LIMIT", 3000)
-    backend = MemoryBackend()
-    backend.network.down = OSError("nobody there")
-    async with await backend.serve(INFO) as kernel, await backend.connect(INFO, identity=b"me") as client:
-        sends = [asyncio.create_task(client.shell.send(message(number, size=1000))) for number in range(40)]
-        await settle()
-        done = sum(each.done() for each in sends)
-        assert 0 < done < 10
-        await client.control.send(message("on its own lane"))
-        backend.network.down = None
-        assert await texts(kernel.control, 1) == ["on its own lane"]
-        received = [int(text(await kernel.shell.receive()))]
-        while len(received) < 80:
-            if len(sends) < 80:  # newcomers, whenever there happens to be room
-                sends.append(asyncio.create_task(client.shell.send(message(len(sends), size=1000))))
-            received.append(int(text(await kernel.shell.receive())))
-        assert received == list(range(80))
-        await asyncio.gather(*sends)
-
-
-async def test_a_cancelled_send_leaves_nothing_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "QUEUE_LIMIT", 500)
-    backend = MemoryBackend()
-    backend.network.down = OSError("nobody there")
-    async with await backend.serve(INFO) as kernel, await backend.connect(INFO, identity=b"me") as client:
-        sends = [asyncio.create_task(client.shell.send(message(number, size=500))) for number in range(10)]
-        await settle()
-        for number in (1, 2, 5, 9):
-            assert not sends[number].done()
-            sends[number].cancel()
-        backend.network.down = None
-        assert await texts(kernel.shell, 6) == ["0", "3", "4", "6", "7", "8"]
-        await client.shell.send(message("next"))
-        assert await texts(kernel.shell, 1) == ["next"]
-        assert sum(each.cancelled() for each in sends) == 4
-
-
-async def test_senders_who_wait_are_ended_by_what_ends_the_link(
-    network: Network, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "QUEUE_LIMIT", 0)
-    async with dialer(network).end as end:
-        await end.shell.send(message("held"))
-        sends = [asyncio.create_task(end.shell.send(message("waits"))) for _ in range(3)]
-        await settle()
-        sealed, _ = await answer(network)
-        await say(sealed, Bye(Reason.CONFLICT, ()))
-        for send in sends:
-            with pytest.raises(ConnectionLost, match="identity"):
-                await send
-
-
-# Receiving: bounds
-
-
-async def test_a_reader_that_does_not_read_stops_the_host_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "QUEUE_LIMIT", 0)
-    monkeypatch.setattr(server, "PATIENCE", 60.0)
-    backend = MemoryBackend()
-    async with await backend.serve(INFO) as kernel:
-        end = await backend.connect(INFO, identity=b"me")
-        async with end as client:
-            await client.iopub.ready()
-            client.shell._inbox._limit = 100_000  # type: ignore[attr-defined]
-            sending = asyncio.create_task(_send_all(kernel, 200))
-            await settle(500)
-            assert not sending.done()
-            assert client.shell._inbox.held < 3_000_000  # type: ignore[attr-defined]
-            await kernel.control.send(message("not behind that", b"me"))
-            assert await texts(client.control, 1) == ["not behind that"]
-            assert await texts(client.shell, 200) == [str(number) for number in range(200)]
-            await sending
-
-
-async def _send_all(kernel: KernelEnd, count: int) -> None:
-    for number in range(count):
-        await kernel.shell.send(message(number, b"me", size=50_000))
-
-
-async def test_a_channel_that_was_full_and_is_closed_alone_is_in_nobodys_way() -> None:
-    async with joined() as (_, kernel, client):
-        client.shell._inbox._limit = 1  # type: ignore[attr-defined]
-        for number in range(40):  # more than the window
-            await kernel.shell.send(message(number, b"me", size=50_000))
-        await kernel.iopub.send(message("behind that"))
-        await settle(500)
-        await client.shell.aclose()
-        assert await texts(client.iopub, 1) == ["behind that"]
-
-
-# The heartbeat
-
-
-async def test_beats_are_answered_as_long_as_the_kernel_lets_them() -> None:
-    async with joined() as (_, kernel, client):
-        beat = client.heartbeat.beat
-        assert await beat(60) >= 0
-        assert all(took >= 0 for took in await asyncio.gather(*(beat(60) for _ in range(10))))
-        kernel.beating = False
-        with pytest.raises(NoBeat) as caught:
-            await beat(0.05)
-        assert not isinstance(caught.value, WireDown)
-        kernel.beating = True
-        await beat(60)
-
-
-async def test_a_break_is_no_silence_of_the_kernel() -> None:
-    async with joined() as (backend, _, client):
-        backend.network.down = OSError("nobody there")
-        beating = asyncio.create_task(client.heartbeat.beat(60))
-        backend.network.cut()
-        with pytest.raises(WireDown):
-            await client.heartbeat.beat(0.02)
-        backend.network.down = None
-        await beating
-
-
-async def test_nor_is_a_break_that_nobody_has_noticed_yet() -> None:
-    async with joined() as (backend, _, client):
-        backend.network.freeze()
-        with pytest.raises(WireDown):
-            await client.heartbeat.beat(0.02)
-        backend.network.thaw()
-        await client.heartbeat.beat(60)
-
-
-async def test_a_host_that_left_answers_for_nobody_until_one_is_back() -> None:
-    backend = MemoryBackend()
-    kernel = await backend.serve(INFO)
-    async with await backend.connect(INFO, identity=b"me") as client:
-        await client.iopub.ready()
-        beating = asyncio.create_task(client.heartbeat.beat(60))
-        await beating
-        await kernel.aclose()
-        with pytest.raises(NoBeat) as caught:
-            await client.heartbeat.beat(0.02)
-        assert not isinstance(caught.value, WireDown)
-        async with await backend.serve(INFO):
-            await client.heartbeat.beat(60)
-
-
-async def test_a_beat_that_is_under_way_goes_on_over_a_break() -> None:
-    async with joined() as (backend, kernel, client):
-        kernel.beating = False
-        beating = asyncio.create_task(client.heartbeat.beat(60))
-        await settle()
-        backend.network.cut()
-        kernel.beating = True
-        await beating
-
-
-# With a client on top
-
-
-async def test_a_kernel_does_not_die_of_a_break_of_the_wire() -> None:
-    """Neither of one that is known, nor of one that nobody has noticed yet."""
-    backend = MemoryBackend(timing=Timing(ping_after=0.05, dead_after=0.3))
-    async with await backend.serve(INFO) as kernel, ScriptedKernel(kernel, Session.of(INFO), None):
-        session = Session.of(INFO)
-        end = await backend.connect(INFO, identity=session.session_id.encode())
-        async with KernelClient(end, session, time_to_dead=0.05) as client:
-            client.heartbeat._interval = 0
-            await client.ready()
-            for trouble in (Network.freeze, Network.cut):
-                await client.heartbeat.wait_beating()
-                backend.network.down = OSError("nobody there")
-                trouble(backend.network)
-                asking = asyncio.create_task(client.kernel_info())
-                while client.heartbeat.is_beating is not None:
-                    await asyncio.sleep(0.005)
-                await asyncio.sleep(0.2)  # four times what a kernel has
-                backend.network.down = None
-                await asking
-
-
-def _down(network: Network) -> None:
-    network.down = OSError("nobody there")
-    network.cut()
-
-
-async def test_a_kernel_that_stops_beating_behind_a_link_has_died() -> None:
-    backend = MemoryBackend()
-    async with await backend.serve(INFO) as kernel:
-        session = Session.of(INFO)
-        end = await backend.connect(INFO, identity=session.session_id.encode())
-        async with KernelClient(end, session, time_to_dead=0.05) as client:
-            async with ScriptedKernel(kernel, Session.of(INFO), None):
-                await client.ready()
-            asking = asyncio.create_task(client.kernel_info())
-            await settle()
-            kernel.beating = False
-            with pytest.raises(KernelDied):
-                await asking
-
-
-async def test_requests_to_a_host_that_was_started_anew_are_of_unknown_outcome() -> None:
-    backend = MemoryBackend()
-    kernel = await backend.serve(INFO)
-    session = Session.of(INFO)
-    end = await backend.connect(INFO, identity=session.session_id.encode())
-    async with KernelClient(end, session, time_to_dead=60) as client:
-        async with ScriptedKernel(kernel, Session.of(INFO), None):
-            await client.ready()
-        asking = [asyncio.create_task(each) for each in (client.kernel_info(), client.interrupt())]
-        await kernel.shell.receive()
-        await kernel.control.receive()
-        await _crash(backend, kernel)
-        backend.network.down = None
-        async with await backend.serve(INFO) as kernel, ScriptedKernel(kernel, Session.of(INFO), None):
-            for each in asking:
-                with pytest.raises(OutcomeUnknown):
-                    await each
-            await client.ready()
-            assert client.broken is None
-
-
-# Closing
-
-
-@pytest.mark.usefixtures("patient")
-async def test_what_was_sent_before_closing_arrives_and_the_host_is_told() -> None:
-    backend = MemoryBackend()
-    async with await backend.serve(INFO) as kernel:
-        assert kernel.peers is not None
-        for _ in range(2):
-            async with await backend.connect(INFO, identity=b"me") as client:
-                for number in range(300):
-                    await client.shell.send(message(number, size=5000))
-                await client.control.send(message("last"))
-            assert await texts(kernel.shell, 300) == [str(number) for number in range(300)]
-            assert await texts(kernel.control, 1) == ["last"]
-            assert [(await kernel.peers.receive()).joined for _ in range(2)] == [True, False]
-        assert backend.network.open_pipes == 0
-
-
-@pytest.mark.usefixtures("patient")
-async def test_the_host_is_told_even_while_it_says_much() -> None:
-    """A client that hung up first would take from the host what it has not read yet."""
-    async with joined() as (backend, kernel, client):
-        assert kernel.peers is not None
-        await kernel.peers.receive()
-        publishing = asyncio.create_task(_publish_all(kernel))
-        await settle(100)
-        order: list[str] = []
-        near, far = backend.network.pairs[-1]
-        near.on_close = lambda: order.append("client")
-        far.on_close = lambda: order.append("host")
-        await client.aclose()
-        assert order[0] == "host"
-        assert (await kernel.peers.receive()).joined is False
-        publishing.cancel()
-        await asyncio.wait([publishing])
-
-
-async def _publish_all(kernel: KernelEnd) -> None:
-    number = 0
-    while True:
-        await kernel.iopub.send(message(number, size=2000))
-        number += 1
-        await asyncio.sleep(0)
-
-
-@pytest.mark.usefixtures("patient")
-async def test_closing_waits_as_long_as_there_is_progress() -> None:
-    async with joined() as (backend, kernel, client):
-        for number in range(4):
-            await client.shell.send(message(number, size=1_000_000))
-
-        async def meddle() -> None:
-            for _ in range(10):
-                await settle(20)
-                backend.network.cut()
-
-        async with asyncio.TaskGroup() as group:
-            group.create_task(meddle())
-            group.create_task(client.aclose())
-        assert await texts(kernel.shell, 4) == ["0", "1", "2", "3"]
-
-
-TROUBLES: dict[str, Callable[[Network], None]] = {
-    "frozen": Network.freeze,
-    "nobody to be reached": _down,
-}
-
-
-@pytest.mark.parametrize("trouble", TROUBLES.values(), ids=TROUBLES.keys())
-async def test_closing_costs_no_more_than_its_patience(
-    trouble: Callable[[Network], None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "LINGER", 3600.0)
-    async with joined() as (backend, _, client):
-        trouble(backend.network)
-        await client.shell.send(message("cannot arrive", size=1_000_000))
-        with pytest.raises(Undelivered) as caught:
-            await client.aclose()
-        assert (caught.value.count, caught.value.size) == (1, 1_000_013)
-        await client.aclose()  # it is closed, and has said so
-        await ends_with(client, ChannelClosed, "closed by this end")
-        assert all(near.closings for near, _ in backend.network.pairs)
-        backend.network.thaw()
-
-
-async def test_what_was_lost_by_closing_is_no_news_to_whom_something_else_went_wrong(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    async def fail() -> None:
-        async with await MemoryBackend().connect(INFO, identity=b"me") as client:
-            await client.shell.send(message("cannot arrive"))
-            raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        await fail()
-    assert "closed before 1 messages of 13 bytes" in caplog.text
-
-
-async def test_a_client_counts_what_the_host_has_not_handled_and_nothing_else() -> None:
-    async with joined() as (backend, kernel, client):
-        for number in range(10):
-            await client.shell.send(message(number))
-            await client.control.send(message(number))
-        for name in ("shell", "control"):
-            assert await texts(getattr(kernel, name), 10) == [str(number) for number in range(10)]
-            await getattr(kernel, name).send(message("which says that all was handled", b"me"))
-            await getattr(client, name).receive()
-        _down(backend.network)
-        for number in range(3):
-            await client.stdin.send(message(number, size=100))
-        with pytest.raises(Undelivered) as caught:
-            await client.aclose()
-        assert (caught.value.count, caught.value.size) == (3, 303)
-
-
-async def test_what_a_host_could_not_send_before_it_closed_is_a_gap() -> None:
-    async with joined() as (_, kernel, client):
-        client.shell._inbox.full = True  # type: ignore[attr-defined] # so that nothing is granted after what was
-        for number in range(100, 200):
-            await kernel.iopub.send(message(number, size=50_000))
-            await kernel.shell.send(message(number, b"me", size=1000))
-        await kernel.aclose()
-        client.shell._inbox.full = False  # type: ignore[attr-defined]
-        for channel, size in ((client.iopub, 50_003), (client.shell, 1003)):
-            notice = await _first_gap(channel)
-            assert notice.count is not None
-            assert 0 < notice.count < 100
-            assert notice.size == notice.count * size
-
-
-async def _first_gap(channel: Receiver) -> GapNotice:
-    """After messages that are as they must be, and with those that are missing a hundred."""
-    count = 0
-    while True:
-        try:
-            received = await channel.receive()
-        except GapNotice as notice:
-            missing = notice
-            break
-        assert text(received) == str(100 + count)
-        count += 1
-    assert count + (missing.count or 0) == 100
-    assert "closed before" in missing.reason
-    return missing
-
-
-async def test_closing_against_somebody_who_never_shakes_hands_costs_no_more(
-    network: Network, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "LINGER", 3600.0)
-    end = dialer(network).end
-    await end.shell.send(message("cannot arrive"))
-
-    async def hang_up() -> None:
-        while True:
-            await (await network.accept()).aclose()
-
-    hanging_up = asyncio.create_task(hang_up())
-    with pytest.raises(Undelivered, match="1 messages of 13 bytes"):
-        await end.aclose()
-    hanging_up.cancel()
-    await asyncio.wait([hanging_up])
-
-
-async def test_closing_in_the_middle_of_anything_leaves_nothing() -> None:
-    """While dialling, shaking hands, greeting, reading and writing."""
-    for turns in range(60):
-        backend = MemoryBackend()
-        async with await backend.serve(INFO):
-            end = await backend.connect(INFO, identity=b"me")
-            await settle(turns)
-            await end.aclose()
-        assert backend.network.open_pipes == 0
-
-
-async def test_closing_while_dialling_hangs(network: Network) -> None:
-    network.dialling = asyncio.get_running_loop().create_future()
-    end = dialer(network).end
-    await network.dialled(1)
-    await end.aclose()
-    assert network.dialling.cancelled()
-
-
-async def test_a_cancelled_closing_still_closes() -> None:
-    for turns in (0, 1, 3, 10):
-        async with joined() as (backend, _, client):
-            backend.network.freeze()
-            await client.shell.send(message("cannot arrive"))
-            closing = asyncio.create_task(client.aclose())
-            await settle(turns)
-            closing.cancel()
-            await asyncio.wait([closing])
-            with contextlib.suppress(Undelivered):  # from whichever of the two comes to it
-                await client.aclose()
-            assert all(near.closings for near, _ in backend.network.pairs)
-            backend.network.thaw()
-
-
-async def test_closing_twice_at_once() -> None:
-    async with joined() as (_, _, client):
-        await asyncio.gather(client.aclose(), client.aclose())
-        await client.aclose()
-
-
-async def test_another_loop_is_refused() -> None:
-    async with joined() as (_, kernel, client):
-        uses: list[Use] = [*receives(client), client.iopub.ready, client.aclose]
-        uses.append(functools.partial(client.heartbeat.beat, 1))
-        uses += [functools.partial(getattr(client, name).send, message("x")) for name in CHANNELS[:3]]
-
-        def elsewhere() -> None:
-            for use in uses:
-                with pytest.raises(WrongLoop):
-                    asyncio.run(use())
-
-        await asyncio.to_thread(elsewhere)
-        await client.shell.send(message("goes on"))
-        assert await texts(kernel.shell, 1) == ["goes on"]
