@@ -89,26 +89,19 @@ def _closed() -> ChannelClosed:
     return ChannelClosed("the channel was closed by this end")
 
 
-class _Duplex(Sender, Receiver):
-    """Both halves as one channel.
+class _Receiving(Receiver):
+    """The half of a channel that receives.
 
     Arguments:
-        outlet, inbox: the halves.
+        inbox: what has come.
         pours: whether what comes may be handed on where it comes: not where its sender is at work there.
     """
 
-    def __init__(self, outlet: Outlet, inbox: Inbox[WireMessage], *, pours: bool = False) -> None:
-        self._outlet = outlet
+    def __init__(self, inbox: Inbox[WireMessage], *, pours: bool) -> None:
         self._inbox = inbox
         self._pours = pours
 
-    # Plain methods that hand on a coroutine: one frame less on every message.
-    def send(self, message: WireMessage) -> Coroutine[Any, Any, None]:
-        return self._outlet.send(message)
-
-    def send_now(self, message: WireMessage) -> bool:
-        return self._outlet.send_now(message)
-
+    # A plain method that hands on a coroutine, as sending is: one frame less on every message.
     def receive(self) -> Coroutine[Any, Any, WireMessage]:
         return self._inbox.receive()
 
@@ -120,6 +113,25 @@ class _Duplex(Sender, Receiver):
     def intercept(self, offer: Callable[[WireMessage], bool]) -> bool:
         self._inbox.intercept(offer)
         return True
+
+
+class _Duplex(Sender, _Receiving):
+    """Both halves as one channel.
+
+    Arguments:
+        outlet, inbox: the halves.
+        pours: as for the half that receives.
+    """
+
+    def __init__(self, outlet: Outlet, inbox: Inbox[WireMessage], *, pours: bool = False) -> None:
+        super().__init__(inbox, pours=pours)
+        self._outlet = outlet
+
+    def send(self, message: WireMessage) -> Coroutine[Any, Any, None]:
+        return self._outlet.send(message)
+
+    def send_now(self, message: WireMessage) -> bool:
+        return self._outlet.send_now(message)
 
     async def aclose(self) -> None:
         self._outlet.close()
@@ -138,7 +150,7 @@ class QueuedStdin(_Duplex, StdinChannel):
     """The stdin channel of either end."""
 
 
-class QueuedIOPub(IOPubChannel):
+class QueuedIOPub(_Receiving, IOPubChannel):
     """Connecting was subscribing, so it is ready as soon as the kernel can be heard at all.
 
     Arguments:
@@ -156,23 +168,10 @@ class QueuedIOPub(IOPubChannel):
         is_audible: Callable[[], bool] | None = None,
         pours: bool = False,
     ) -> None:
-        self._inbox = inbox
+        super().__init__(inbox, pours=pours)
         self._audible = audible
         self._is_audible = is_audible
-        self._pours = pours
         self._waiting: set[asyncio.Task[None]] = set()
-
-    def receive(self) -> Coroutine[Any, Any, WireMessage]:
-        return self._inbox.receive()
-
-    def pour(self, sink: Sink) -> bool:
-        if self._pours:
-            self._inbox.pour(sink)
-        return self._pours
-
-    def intercept(self, offer: Callable[[WireMessage], bool]) -> bool:
-        self._inbox.intercept(offer)
-        return True
 
     @property
     def is_ready(self) -> bool:

@@ -8,7 +8,12 @@ import pytest
 
 from kernelwire.link import dialer, server
 
-from ._pipes import settle
+from ._pipes import Network, settle
+
+
+@pytest.fixture
+def network() -> Network:
+    return Network()
 
 
 @pytest.fixture

@@ -36,11 +36,6 @@ from ._pipes import (
 pytestmark = pytest.mark.usefixtures("no_task_is_left", "in_haste")
 
 
-@pytest.fixture
-def network() -> Network:
-    return Network()
-
-
 # Dialling
 
 

@@ -37,11 +37,6 @@ from ._pipes import (
 pytestmark = pytest.mark.usefixtures("no_task_is_left", "in_haste")
 
 
-@pytest.fixture
-def network() -> Network:
-    return Network()
-
-
 # Sending: bounds, order, cancellation
 
 

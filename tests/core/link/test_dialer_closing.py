@@ -27,11 +27,6 @@ from ._pipes import (
 pytestmark = pytest.mark.usefixtures("no_task_is_left", "in_haste")
 
 
-@pytest.fixture
-def network() -> Network:
-    return Network()
-
-
 @pytest.mark.usefixtures("patient")
 async def test_what_was_sent_before_closing_arrives_and_the_host_is_told() -> None:
     backend = MemoryBackend()
