@@ -28,7 +28,7 @@ async def open_pipe(dialling: Dialling) -> Pipe:
             case events.OPEN if not there.done():
                 there.set_result(None)
             case events.DATA:
-                pipe.put(bytes(data))
+                pipe.put(data)
 
     def on_end() -> None:
         pipe.end(ConnectionLost(connection.why))
@@ -37,7 +37,7 @@ async def open_pipe(dialling: Dialling) -> Pipe:
             there.exception()
 
     connection = dialling.new_connection(on_event, on_end)
-    pipe = RelayPipe(connection.send, connection.aclose)
+    pipe = RelayPipe(connection.send, connection.send_now, connection.aclose)
     await dialling.connect(connection)
     absent = f"the kernel's host is not at {dialling.address} just now"
     timer = asyncio.get_running_loop().call_later(PATIENCE, dialling.experience.tell, absent)

@@ -13,8 +13,10 @@ from engineio.base_client import connected_clients
 from kernelwire.errors import ConnectionLost
 from kernelwire_socketio import events
 from kernelwire_socketio.address import Address
+from kernelwire_socketio.heap import keep_blocks
 from kernelwire_socketio.packets import Packet
 from kernelwire_socketio.refusals import Refused
+from kernelwire_socketio.tap import Tap
 
 OPENING_TIME: Final = 10.0
 """Seconds that connecting may take, name look-up and TLS included."""
@@ -44,9 +46,38 @@ class _WebSocket(aiohttp.ClientWebSocketResponse):
         super().__init__(*arguments, **options)
         self._on_event = on_event
         self._on_end = on_end
+        self._is_full = False
+        self._reader: Any
+        self._is_tapped = False
+
+    def send_now(self, message: bytes) -> bool:
+        """Send a binary message unless the wire was full before; whether that was so.
+
+        Raises:
+            whatever `send_bytes` does.
+        """
+        if self._is_full:
+            return False
+        sending = self.send_bytes(message)
+        try:
+            sending.send(None)
+        except StopIteration:
+            return True
+        # It has written, and waits for room: that is for who sends the next.
+        sending.close()
+        self._is_full = True
+        return True
+
+    async def send_when_possible(self, message: bytes) -> None:
+        """Send one, and wait while the wire is full."""
+        await self.send_bytes(message)
+        self._is_full = False
 
     async def receive(self, timeout: float | None = None) -> aiohttp.WSMessage:
         """The next message that is no event."""
+        if not self._is_tapped:  # not at once: aiohttp has not put its parser there then
+            self._is_tapped = True
+            self._reader = Tap.into(self._writer.transport.get_protocol(), self._reader, self._take)
         row = 0
         while True:
             try:
@@ -54,8 +85,7 @@ class _WebSocket(aiohttp.ClientWebSocketResponse):
             except BaseException:
                 self._on_end()
                 raise
-            if message.type is aiohttp.WSMsgType.BINARY and (event := events.decode(message.data)) is not None:
-                self._on_event(*event)
+            if self._take(message):
                 row += 1
                 if row % _SLICE == 0:
                     await asyncio.sleep(0)
@@ -63,6 +93,12 @@ class _WebSocket(aiohttp.ClientWebSocketResponse):
             if message.type not in (aiohttp.WSMsgType.BINARY, aiohttp.WSMsgType.TEXT):
                 self._on_end()
             return message
+
+    def _take(self, message: aiohttp.WSMessage) -> bool:
+        if message.type is not aiohttp.WSMsgType.BINARY or (event := events.decode(message.data)) is None:
+            return False
+        self._on_event(*event)
+        return True
 
 
 class Connection:
@@ -123,6 +159,7 @@ class Connection:
             NotServed: there is no relay.
             ConnectionLost: it cannot be reached just now.
         """
+        keep_blocks()
         try:
             async with asyncio.timeout(OPENING_TIME):
                 await self._sio.connect(
@@ -146,7 +183,14 @@ class Connection:
         """
         try:
             # Past python-socketio's own queue, which has no bound and never makes anybody wait.
-            await self._sio.eio.ws.send_bytes(message)
+            await self._sio.eio.ws.send_when_possible(message)
+        except (OSError, RuntimeError, aiohttp.ClientError) as error:
+            raise ConnectionLost(self.why) from error
+
+    def send_now(self, message: bytes) -> bool:
+        """As `send`, if that need not wait; whether it was so."""
+        try:
+            return bool(self._sio.eio.ws.send_now(message))
         except (OSError, RuntimeError, aiohttp.ClientError) as error:
             raise ConnectionLost(self.why) from error
 

@@ -23,10 +23,10 @@ import msgpack
 VERSION: Final = 1
 """Of what ends and relays say to each other, the authentication included."""
 
-LIMIT: Final = 72 * 1024
+LIMIT: Final = 270 * 1024
 """Bytes of a message at the most."""
 
-PIECE: Final = 66 * 1024
+PIECE: Final = 264 * 1024
 """Bytes that an end puts into one event at the most."""
 
 DATA, OPEN, CLOSE, PROBE, RESTART = "d", "o", "c", "p", "r"
@@ -35,7 +35,7 @@ NUMBER: Final = struct.Struct(">I")
 """A pipe's number."""
 
 _HEAD: Final = b"\x83\xa4type\x02\xa4data\x92\xa1"
-_TAIL: Final = b"\xa3nsp\xa1/"
+TAIL: Final = b"\xa3nsp\xa1/"
 _NAME: Final = len(_HEAD)
 _KIND: Final = _NAME + 1
 _U16, _U32 = struct.Struct(">H"), struct.Struct(">I")
@@ -43,31 +43,33 @@ _U16, _U32 = struct.Struct(">H"), struct.Struct(">I")
 Data = bytes | bytearray | memoryview
 
 
-def encode(name: str, data: Data = b"", number: int | None = None) -> bytes:
+def encode(name: str, *data: Data, number: int | None = None) -> bytes:
     """An event, as python-socketio would write it.
 
     Arguments:
         name: one letter.
-        data: its bytes.
+        data: its bytes, in pieces.
         number: a pipe's, to be put before them.
     """
-    size = len(data)
-    prefix = b""
     if number is not None:
-        prefix = NUMBER.pack(number)
-        size += len(prefix)
+        data = (NUMBER.pack(number), *data)
+    return b"".join((head(name, sum(map(len, data))), *data, TAIL))
+
+
+def head(name: str, size: int) -> bytes:
+    """The beginning of an event with so many bytes; :data:`TAIL` is the end of all."""
     if size < 0x100:
         length = bytes((0xC4, size))
     elif size < 0x10000:
         length = b"\xc5" + _U16.pack(size)
     else:
         length = b"\xc6" + _U32.pack(size)
-    return b"".join((_HEAD, name.encode(), length, prefix, data, _TAIL))
+    return _HEAD + name.encode() + length
 
 
 def decode(message: bytes) -> tuple[str, memoryview] | None:
     """The name and the bytes of an event; None for anything that is no such event."""
-    if not (message.startswith(_HEAD) and message.endswith(_TAIL)) or len(message) < _KIND + 2 + len(_TAIL):
+    if not (message.startswith(_HEAD) and message.endswith(TAIL)) or len(message) < _KIND + 2 + len(TAIL):
         return _decode_any(message)
     kind = message[_KIND]
     at = _KIND + 1
@@ -86,7 +88,7 @@ def decode(message: bytes) -> tuple[str, memoryview] | None:
     except struct.error:
         return None
     end = at + size
-    if end + len(_TAIL) != len(message) or message[_NAME] >= 0x80:
+    if end + len(TAIL) != len(message) or message[_NAME] >= 0x80:
         return None
     return chr(message[_NAME]), memoryview(message)[at:end]
 

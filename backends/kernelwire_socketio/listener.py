@@ -124,7 +124,7 @@ class RelayListener(Listener):
             return
         elif name == events.DATA:
             if (pipe := self._pipes.get(number)) is not None:
-                pipe.put(bytes(data[events.NUMBER.size :]))
+                pipe.put(data[events.NUMBER.size :])
         elif name == events.CLOSE:
             if (pipe := self._pipes.pop(number, None)) is not None:
                 pipe.end(EndOfChannel("the client has closed the connection"))
@@ -144,7 +144,7 @@ class RelayListener(Listener):
                     await connection.send(events.encode(events.CLOSE, number=number))
             await self._close_if_done()
 
-        self._pipes[number] = pipe = RelayPipe(connection.send, close, number)
+        self._pipes[number] = pipe = RelayPipe(connection.send, connection.send_now, close, number)
         self._accepted.put_nowait(pipe)
 
     def _say(self, name: str, number: int | None = None) -> None:

@@ -2,14 +2,14 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from kernelwire.errors import ConnectionLost, WireError
-from kernelwire.link.pipe import Pipe
+from kernelwire.link.pipe import Pipe, Sink
 from kernelwire_socketio import events
 
-LIMIT: Final = 2 * 1024 * 1024
+LIMIT: Final = 8 * 1024 * 1024
 """Bytes that may wait to be received; the link's window is half of that, and it always receives."""
 
 
@@ -18,6 +18,7 @@ class RelayPipe(Pipe):
 
     Arguments:
         send: sends an event.
+        send_now: likewise, if that need not wait; whether it was so.
         close: called once, by `aclose`.
         number: the pipe's, at a host.
     """
@@ -25,47 +26,63 @@ class RelayPipe(Pipe):
     def __init__(
         self,
         send: Callable[[bytes], Awaitable[None]],
+        send_now: Callable[[bytes], bool],
         close: Callable[[], Awaitable[None]],
         number: int | None = None,
     ) -> None:
         self._send = send
+        self._send_now = send_now
         self._close = close
         self._number = number
         self._pieces: deque[bytes] = deque()
         self._held = 0
-        self._end: WireError | None = None
+        self._sink: Sink | None = None
+        self._end: Exception | None = None
         self._closed = False
         self._news: asyncio.Future[None] | None = None
 
-    def put(self, data: bytes) -> None:
-        """Something has come."""
+    def put(self, data: memoryview) -> None:
+        """Something has come, which stays what it is."""
         if self._end is not None:
+            return
+        if self._sink is not None:
+            self._hand(self._sink, data)
             return
         self._held += len(data)
         if self._held > LIMIT:
             self._pieces.clear()
             self.end(ConnectionLost("more came than the other end may send"))
             return
-        self._pieces.append(data)
+        self._pieces.append(bytes(data))
         self._tell()
 
-    def end(self, error: WireError) -> None:
+    def end(self, error: Exception) -> None:
         """Nothing more will come; what has come is still received."""
         if self._end is None:
             self._end = error
             self._tell()
 
+    def pour(self, sink: Sink) -> bool:
+        self._sink = sink
+        while self._pieces:
+            self._hand(sink, self._pieces.popleft())
+        self._held = 0
+        return True
+
+    def send_now(self, pieces: Sequence[bytes]) -> bool:
+        if self._end is not None or sum(map(len, pieces)) > events.PIECE:
+            return False
+        return self._send_now(events.encode(events.DATA, *pieces, number=self._number))
+
     async def send(self, data: bytes) -> None:
         for at in range(0, len(data), events.PIECE):
-            if self._end is not None:
-                raise self._end.again()
+            self._check()
             piece = data if len(data) <= events.PIECE else data[at : at + events.PIECE]
-            await self._send(events.encode(events.DATA, piece, self._number))
+            await self._send(events.encode(events.DATA, piece, number=self._number))
 
     async def receive(self) -> bytes:
         while not self._pieces:
-            if self._end is not None:
-                raise self._end.again()
+            self._check()
             self._news = asyncio.get_running_loop().create_future()
             try:
                 await self._news
@@ -80,6 +97,16 @@ class RelayPipe(Pipe):
             self._closed = True
             self.end(ConnectionLost("this end has closed the pipe"))
             await self._close()
+
+    def _check(self) -> None:
+        if self._end is not None:
+            raise self._end.again() if isinstance(self._end, WireError) else self._end
+
+    def _hand(self, sink: Sink, data: bytes | memoryview) -> None:
+        try:
+            sink(data)
+        except Exception as error:  # noqa: BLE001 - whatever it is, who receives is told
+            self.end(error)
 
     def _tell(self) -> None:
         if self._news is not None and not self._news.done():

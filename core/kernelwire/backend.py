@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Final, Literal
 
 from kernelwire.channels import ALL_CHANNELS, Channel
-from kernelwire.connection import ConnectionInfo
+from kernelwire.connection import ConnectionInfo, new_key
 from kernelwire.ends import ClientEnd, KernelEnd
 from kernelwire.errors import InvalidIdentity, NotSupported
 
@@ -29,7 +29,7 @@ class Capabilities:
             drops when it is full, without a word.
         gap_notice: whatever this backend drops, at either end, the client learns of by a GapNotice.
         resume: a break of the wire is mended without loss.
-        encrypted: every connection is encrypted end to end.
+        encrypted: every connection is encrypted end to end, by who holds the connection's secrets and by nobody else.
         peer_events: a kernel end learns of clients that come and go.
         beat: who answers the heartbeat: the kernel itself, only the nearest peer, or nobody.
         max_message_bytes: bound on all frames of a message together.
@@ -88,6 +88,12 @@ class Backend(ABC):
             InvalidField: as for `connect`.
         """
         raise NotSupported(f"transport {info.transport!r} has no kernel end")
+
+    def new_key(self) -> bytes:
+        """A key for a new kernel's messages. Empty where the wire is encrypted: it shows by itself who sent them, so
+        there is nothing to sign. A connection that has one all the same is signed.
+        """
+        return b"" if self.capabilities.encrypted else new_key()
 
     def prepare(self, info: ConnectionInfo) -> ConnectionInfo:
         """Complete the address for a new kernel: ports, paths, ids. What is set already stays.

@@ -318,18 +318,18 @@ async def open_bridge(
         witness: see there.
 
     Raises:
-        InvalidField: the near side has no key, and the far side has.
+        InvalidField: the near side has no key, and the far side has; unless the near transport needs none.
         BridgeLoop: both are the same address.
         ConfigurationError: a transport or a field cannot be used, or the near address is taken.
         NotSupported: the near transport has no kernel end.
         NotServed, ConnectionLost: the far side cannot be opened; or, at the end of the context, it broke.
     """
-    if far.key and not near.key and not allow_unsigned:
+    near_backend = registry.load(near.transport)
+    if far.key and not near.key and near_backend.new_key() and not allow_unsigned:
         raise InvalidField("key", "missing on the near side, which would open the kernel to everybody who reaches it")
     if near.address == far.address:
         raise BridgeLoop("both sides of the bridge are the same kernel: give the near side another address")
     far_backend = registry.load(far.transport)
-    near_backend = registry.load(near.transport)
 
     def open_client(identity: bytes, channels: Collection[Channel]) -> Awaitable[ClientEnd]:
         return far_backend.connect(far, identity=identity, channels=channels)

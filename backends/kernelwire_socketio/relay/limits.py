@@ -4,9 +4,15 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final
 
-FLOW_LIMIT: Final = (1024 + 64) * 1024 * 5 // 4
+FLOW_LIMIT: Final = (4 * 1024 + 64) * 1024 * 5 // 4
 """Bytes of one pipe in one direction that may wait here: a link's window on both of its lanes, and a quarter more for
 what is around it. Who sends more does not keep to the window."""
+
+FLOW_SHARE: Final = (1024 + 64) * 1024 * 5 // 4
+"""Likewise, what a link's end may have on the way in any case: what it has beyond it counts together with others'."""
+
+ROOM_LIMIT: Final = 4 * 1024 * 1024 * 5 // 4
+"""Bytes that may wait for all clients of a room beyond what each may have in any case."""
 
 HOST_PAUSE: Final = 8 * 1024 * 1024
 """Bytes that wait for a host, above which its clients are not read for a while."""

@@ -2,11 +2,25 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from kernelwire.link.waking import Turnstile
-from kernelwire_socketio.relay.limits import FLOW_LIMIT
+from kernelwire_socketio.events import Data
+from kernelwire_socketio.relay.limits import FLOW_LIMIT, FLOW_SHARE, ROOM_LIMIT
+
+
+class Surplus:
+    """What flows together hold beyond what each may hold in any case.
+
+    Attributes:
+        held: bytes.
+    """
+
+    __slots__ = ("held",)
+
+    def __init__(self) -> None:
+        self.held = 0
 
 
 class Flow:
@@ -14,25 +28,47 @@ class Flow:
 
     Arguments:
         outbox: where it goes.
+        surplus: shared with other flows; None where they are held up by other means.
 
     Attributes:
         held: bytes of it that wait there.
     """
 
-    __slots__ = ("held", "outbox")
+    __slots__ = ("_surplus", "held", "outbox")
 
-    def __init__(self, outbox: "Outbox") -> None:
+    def __init__(self, outbox: "Outbox", surplus: Surplus | None = None) -> None:
         self.outbox = outbox
         self.held = 0
+        self._surplus = surplus
 
-    def put(self, message: bytes) -> bool:
-        """Have a message sent; False if it is too much."""
-        if self.held + len(message) > FLOW_LIMIT:
+    def put(self, pieces: Sequence[Data], size: int) -> bool:
+        """Have a message of so many bytes sent; False if it is too much."""
+        if self.held + size > FLOW_LIMIT:
             return False
-        if self.outbox.send_now(message):
+        if self.outbox.send_now(pieces, size):
             return True
-        self.held += len(message)
-        self.outbox.put_parcel(Parcel(message, self))
+        if not self._hold(size):
+            return False
+        self.outbox.put_parcel(Parcel(b"".join(pieces), self))
+        return True
+
+    def took(self, size: int) -> None:
+        """So many bytes do not wait any more."""
+        self._hold(-size)
+        self.outbox.took(size)
+
+    def clear(self) -> None:
+        """It is over, and what waits goes with it."""
+        self._hold(-self.held)
+
+    def _hold(self, size: int) -> bool:
+        held = self.held + size
+        if self._surplus is not None:
+            more = max(0, held - FLOW_SHARE) - max(0, self.held - FLOW_SHARE)
+            if more > 0 and self._surplus.held + more > ROOM_LIMIT:
+                return False
+            self._surplus.held += more
+        self.held = held
         return True
 
 
@@ -53,9 +89,7 @@ class Parcel:
     def encode(self) -> bytes:
         """For engine.io, which calls this when it is this one's turn to be sent."""
         if self.flow is not None:
-            size = len(self.message)
-            self.flow.held -= size
-            self.flow.outbox.took(size)
+            self.flow.took(len(self.message))
             self.flow = None
         return self.message
 
@@ -71,16 +105,16 @@ class Outbox:
 
     def __init__(self) -> None:
         self.held = 0
-        self.write: Callable[[bytes], bool] | None = None
+        self.write: Callable[[Sequence[Data], int], bool] | None = None
         self.room = Turnstile()
         self._items: deque[Any] = deque()
         self._waiter: asyncio.Future[Any] | None = None
 
-    def send_now(self, message: bytes) -> bool:
+    def send_now(self, pieces: Sequence[Data], size: int) -> bool:
         """Have a message sent past engine.io's writer, who waits for something: that saves waking it up each time."""
         waiter = self._waiter
         is_idle = waiter is not None and not waiter.done()
-        return is_idle and self.write is not None and self.write(message)
+        return is_idle and self.write is not None and self.write(pieces, size)
 
     def put_parcel(self, parcel: Parcel) -> None:
         """Have it sent after what waits already."""

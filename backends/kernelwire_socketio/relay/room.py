@@ -9,7 +9,7 @@ from kernelwire_socketio import events
 from kernelwire_socketio.host_tokens import Grant
 from kernelwire_socketio.relay.door import Door
 from kernelwire_socketio.relay.limits import HOST_PAUSE
-from kernelwire_socketio.relay.outbox import Flow, Parcel
+from kernelwire_socketio.relay.outbox import Flow, Parcel, Surplus
 from kernelwire_socketio.relay.websocket import WebSocket
 from kernelwire_socketio.role_tokens import RoleClaims
 from kernelwire_socketio.rooms import text_of
@@ -20,8 +20,8 @@ class Board(Protocol):
 
     door: Door
 
-    def count(self, message: bytes) -> None:
-        """Something was passed on."""
+    def count(self, size: int) -> None:
+        """A message of so many bytes was passed on."""
 
     def remove_client(self, client: "Client") -> None:
         """It has left the room."""
@@ -37,12 +37,14 @@ class Room:
         id: see :mod:`kernelwire_socketio.rooms`.
         host: None while there is none.
         clients: all of them.
+        surplus: what waits for them beyond what may wait for each in any case.
     """
 
     def __init__(self, id: bytes) -> None:  # noqa: A002 - what it is
         self.id = id
         self.host: Host | None = None
         self.clients: set[Client] = set()
+        self.surplus = Surplus()
 
     @property
     def name(self) -> str:
@@ -69,7 +71,7 @@ class Client:
         self.socket = socket
         self.number = 0
         self._host: Host | None = None
-        self._here = Flow(socket.outbox)
+        self._here = Flow(socket.outbox, room.surplus)
         self._there: Flow | None = None
 
     def pair(self, host: "Host", number: int) -> None:
@@ -84,10 +86,8 @@ class Client:
         """Data for the host."""
         if name != events.DATA or self._host is None or self._there is None or not data:
             return False
-        message = events.encode(events.DATA, data, self.number)
-        if not self._there.put(message):
+        if not self._pass(self._there, events.NUMBER.pack(self.number), data):
             self.socket.drop("flood")
-        self._board.count(message)
         return True
 
     def until_room(self) -> Awaitable[object] | None:
@@ -98,13 +98,19 @@ class Client:
 
     def take(self, data: memoryview) -> None:
         """Data from the host."""
-        message = events.encode(events.DATA, data)
-        if not self._here.put(message):
+        if not self._pass(self._here, data):
             self.socket.drop("reads too slowly")
-        self._board.count(message)
+
+    def _pass(self, flow: Flow, *data: events.Data) -> bool:
+        size = sum(map(len, data))
+        head = events.head(events.DATA, size)
+        size += len(head) + len(events.TAIL)
+        self._board.count(size)
+        return flow.put((head, *data, events.TAIL), size)
 
     def left(self) -> None:
         """Its connection is over."""
+        self._here.clear()
         self._board.remove_client(self)
         if self._host is not None:
             self._host.forget(self.number)
@@ -167,7 +173,7 @@ class Host:
 
     def say(self, name: str, number: int | None = None) -> None:
         """Tell it something."""
-        self.socket.outbox.put_nowait(Parcel(events.encode(name, b"", number)))
+        self.socket.outbox.put_nowait(Parcel(events.encode(name, number=number)))
 
     def on_event(self, name: str, data: memoryview) -> bool:
         """Data for a client, or a goodbye to one."""

@@ -7,9 +7,10 @@ the order in which they came; everything else goes up to engine.io.
 
 import asyncio
 import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, Protocol
 
+import aiohttp
 from aiohttp import WebSocketError, WSMsgType, web
 
 from kernelwire.link.waking import Turnstile
@@ -19,6 +20,7 @@ from kernelwire_socketio.relay.limits import Bucket, Limits
 from kernelwire_socketio.relay.log import Log
 from kernelwire_socketio.relay.metrics import Counts
 from kernelwire_socketio.relay.outbox import Outbox
+from kernelwire_socketio.tap import Tap
 
 KEY: Final = "kernelwire.websocket"
 """Where it stands in the environment that engine.io passes along."""
@@ -27,6 +29,7 @@ _PONG, _GOODBYE = "3", "1"
 _CONNECT, _DISCONNECT = 0, 1
 _BINARY: Final = 0x82
 _U16, _U64 = struct.Struct(">BBH"), struct.Struct(">BBQ")
+_LARGE: Final = 16 * 1024
 _SLICE: Final = 64
 """Messages of one connection in a row; then it is the others' turn."""
 
@@ -88,6 +91,7 @@ class WebSocket:
         self.sending_since = 0.0
         self.received = self.sent = 0
         self._connected = False
+        self._not_before = 0.0  # to be read again
         self._closing = self._dropped = False
         limits, now = relay.limits, asyncio.get_running_loop().time()
         self._frames = Bucket(limits.frames, limits.frames, now)
@@ -103,6 +107,7 @@ class WebSocket:
         self._relay.sockets.add(self)
         try:
             await self._socket.prepare(request)
+            self._socket._reader = Tap.into(request.protocol, self._socket._reader, self._take_now)  # type: ignore[assignment]
             self.outbox.write = self._write
             await self._handler(self)
         finally:
@@ -122,19 +127,17 @@ class WebSocket:
         """The next message for engine.io; None at the end."""
         receive = self._socket.receive
         loop = asyncio.get_running_loop()
-        counts = self._relay.counts
         row = 0
         while True:
             message = await receive()
+            if (pause := self._not_before - loop.time()) > 0 or row % _SLICE == 0:
+                await asyncio.sleep(pause)
+            if self.partner is not None and (waiting := self.partner.until_room()) is not None:
+                await waiting
+            row += 1
             data = message.data
-            counts.frames_in += 1
-            now = loop.time()
-            pause = self._frames.spend(1, now)
+            self._count(message)
             if message.type is WSMsgType.BINARY:
-                counts.bytes_in += len(data)
-                self.received += len(data)
-                if self._bytes is not None:
-                    pause = max(pause, self._bytes.spend(len(data), now))
                 if not self._take(data):
                     return data if self._is_for_engine(data) else None
             elif message.type is WSMsgType.TEXT:
@@ -147,11 +150,6 @@ class WebSocket:
             elif message.type is not WSMsgType.PONG:
                 self._end(malformed=isinstance(data, WebSocketError))
                 return None
-            row += 1
-            if pause or row % _SLICE == 0:
-                await asyncio.sleep(pause)
-            if self.partner is not None and (waiting := self.partner.until_room()) is not None:
-                await waiting
 
     async def send(self, message: str | bytes) -> None:
         """For engine.io, which waits for this before it takes the next from the outbox."""
@@ -163,13 +161,16 @@ class WebSocket:
         self.sending_since = 0.0
         self.sent += len(message)
 
-    def _write(self, message: bytes) -> bool:
-        """As `send`, for one that need not wait: as one piece, where aiohttp writes a frame's head by itself."""
+    def _write(self, pieces: Sequence[events.Data], size: int) -> bool:
+        """As `send`, for one that need not wait: with a frame's head, which aiohttp writes by itself."""
         transport = self.visitor.transport
         if self._closing or self.visitor.is_full or transport is None or transport.is_closing():
             return False
-        transport.write(_head(len(message)) + message)
-        self.sent += len(message)
+        if size < _LARGE:
+            transport.write(b"".join((_head(size), *pieces)))
+        else:  # without a copy
+            transport.writelines((_head(size), *pieces))
+        self.sent += size
         return True
 
     async def close(self) -> None:
@@ -190,6 +191,31 @@ class WebSocket:
             return
         self._closing = self._dropped = True
         self._relay.door.expel(self.visitor, why)
+
+    def _take_now(self, message: aiohttp.WSMessage) -> bool:
+        """As `wait`, if it is an event that need not wait; whether it was so."""
+        if (
+            message.type is not WSMsgType.BINARY
+            or self.partner is None
+            or self.partner.until_room() is not None
+            or asyncio.get_running_loop().time() < self._not_before
+            or not self._take(message.data)
+        ):
+            return False
+        self._count(message)
+        return True
+
+    def _count(self, message: aiohttp.WSMessage) -> None:
+        counts, now = self._relay.counts, asyncio.get_running_loop().time()
+        counts.frames_in += 1
+        pause = self._frames.spend(1, now)
+        if message.type is WSMsgType.BINARY:
+            size = len(message.data)
+            counts.bytes_in += size
+            self.received += size
+            if self._bytes is not None:
+                pause = max(pause, self._bytes.spend(size, now))
+        self._not_before = now + pause
 
     def _take(self, data: bytes) -> bool:
         """Whether it was an event; if so it is on its way."""

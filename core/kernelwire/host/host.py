@@ -13,7 +13,7 @@ from typing import Any, Final, Self
 from kernelwire import connection_file, registry
 from kernelwire.bridge import open_bridge
 from kernelwire.client import connect
-from kernelwire.connection import ConnectionInfo, new_key
+from kernelwire.connection import ConnectionInfo
 from kernelwire.errors import KernelDied, KernelExited, KernelwireError, LocalError
 from kernelwire.host.hosted_kernel import HostedKernel
 from kernelwire.host.journal import Journal
@@ -92,13 +92,14 @@ class Host:
                 self._write()
 
     def new_address(self, kernel_name: str | None = None) -> ConnectionInfo:
-        """An address on this host's transport, complete, with a key of its own.
+        """An address on this host's transport, complete, with a key of its own where one is needed.
 
         Raises:
             ConfigurationError: the transport or a field cannot be used.
         """
-        info = ConnectionInfo(transport=self.transport, key=new_key(), kernel_name=kernel_name).replace(**self._fields)
-        return registry.load(self.transport).prepare(info)
+        backend = registry.load(self.transport)
+        info = ConnectionInfo(transport=self.transport, key=backend.new_key(), kernel_name=kernel_name)
+        return backend.prepare(info.replace(**self._fields))
 
     def keep_service(self, near: ConnectionInfo) -> None:
         """Write down at which address this host takes requests."""

@@ -5,6 +5,7 @@ it has, and says how much that is when it resumes.
 """
 
 from collections.abc import Sequence
+from typing import Final
 
 from kernelwire.errors import LinkViolation
 from kernelwire.link.envelope import Payload
@@ -30,6 +31,12 @@ def cut(payload: Payload, offset: int, size: int) -> Sequence[Frame]:
     return pieces
 
 
+_LOOSE: Final = 4 * 1024 * 1024
+"""Bytes of pieces that are kept as they came. Up to there one copy is made of them, at the end; a buffer that grows is
+copied whenever it has to move, but holds nothing twice at the end.
+"""
+
+
 class Assembly:
     """The message that is coming in on a lane.
 
@@ -43,7 +50,9 @@ class Assembly:
     def __init__(self, limit: int) -> None:
         self.size = 0
         self._limit = limit
-        self._data = bytearray()
+        self._pieces: list[memoryview] = []
+        self._loose = 0  # bytes of them
+        self._data = bytearray()  # before them
 
     def add(self, chunk: memoryview, *, final: bool) -> memoryview | None:
         """Take the next bytes; return the whole message if they are its last.
@@ -54,16 +63,28 @@ class Assembly:
         size = self.size + len(chunk)
         if size > self._limit:
             raise LinkViolation("a message that is too large")
-        if final and not self._data:  # the usual case: it came in one piece
+        if final and not self.size:  # the usual case: it came in one piece
             return chunk
         self.size = size
-        self._data += chunk
+        self._pieces.append(chunk)
+        self._loose += len(chunk)
+        if final and not self._data:
+            message = memoryview(b"".join(self._pieces))
+            self.clear()
+            return message
+        if final or self._loose >= _LOOSE:
+            for piece in self._pieces:
+                self._data += piece
+            self._pieces.clear()
+            self._loose = 0
         if not final:
             return None
-        data, self._data, self.size = self._data, bytearray(), 0
-        return memoryview(data).toreadonly()
+        message = memoryview(self._data).toreadonly()
+        self.clear()
+        return message
 
     def clear(self) -> None:
         """Forget what is here."""
-        self.size = 0
+        self.size = self._loose = 0
+        self._pieces.clear()
         self._data = bytearray()

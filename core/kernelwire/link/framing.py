@@ -34,9 +34,14 @@ class WrongVersion(LinkViolation):
         self.version = version
 
 
+def head(data: bytes) -> bytes:
+    """What makes bytes a frame, before them."""
+    return _LENGTH.pack(len(data))
+
+
 def frame(data: bytes) -> bytes:
     """Bytes as a frame."""
-    return _LENGTH.pack(len(data)) + data
+    return head(data) + data
 
 
 class Deframer:
@@ -48,12 +53,12 @@ class Deframer:
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self._pieces: list[bytes] = []  # of what is not whole yet
+        self._pieces: list[bytes | memoryview] = []  # of what is not whole yet
         self._held = 0
         self._need = 1  # so much must be here before there is anything to do
         self._greeted = False
 
-    def feed(self, data: bytes) -> list[memoryview]:
+    def feed(self, data: bytes | memoryview) -> list[memoryview]:
         """The frames that are whole now: views, so that they cost no copy where each piece is a frame.
 
         Raises:
@@ -61,7 +66,8 @@ class Deframer:
             WrongVersion: it is one of another version.
         """
         # A caller's buffer may become something else under a view.
-        self._pieces.append(data if type(data) is bytes else bytes(data))
+        lasts = type(data) is bytes or (type(data) is memoryview and type(data.obj) is bytes)
+        self._pieces.append(data if lasts else bytes(data))
         self._held += len(data)
         if self._held < self._need:
             return []

@@ -21,6 +21,7 @@ from kernelwire.link.peer import USUAL, Peer, Timing
 from kernelwire.link.queue import Queue
 from kernelwire.link.records import Bye, Hello, Lane, Reason, Welcome, decode
 from kernelwire.link.resume import HELLO_RULES, NOTHING, Outcome, decide
+from kernelwire.link.throttle import Pool
 from kernelwire.messages import WireMessage
 
 RESUME_WINDOW: Final = 24 * 3600.0
@@ -56,6 +57,7 @@ class Member:
         *,
         epoch: int = 1,
         patience: float = PATIENCE,
+        pool: Pool | None = None,
     ) -> None:
         self.identity = hello.identity
         self.epoch = epoch
@@ -63,7 +65,7 @@ class Member:
         self.feed = Feed(log, hello.cursor)
         self.controls = Queue()
         self.allowance = Allowance(patience, log)
-        self.peer = Peer((self.controls, self.feed), max_message_bytes=max_message_bytes, timing=timing)
+        self.peer = Peer((self.controls, self.feed), max_message_bytes=max_message_bytes, timing=timing, pool=pool)
         self.since: float | None = None
         self._stuck_at: int | None = None
         self._resume_secret = hello.resume_secret
@@ -161,6 +163,7 @@ class HostLink:
         self._resume_window = resume_window
         self._timing = timing
         self._patience = patience
+        self._pool = Pool()
 
     def greet(self, plaintext: bytes, now: float) -> Admission:
         """Answer the first frame of a connection.
@@ -193,7 +196,15 @@ class HostLink:
         elif len(self.members) >= self._members_limit:
             return Admission(None, Bye(Reason.FULL, ()).encode())
         epoch = next(self._epochs)
-        member = Member(hello, self.log, self._max_message_bytes, self._timing, epoch=epoch, patience=self._patience)
+        member = Member(
+            hello,
+            self.log,
+            self._max_message_bytes,
+            self._timing,
+            epoch=epoch,
+            patience=self._patience,
+            pool=self._pool,
+        )
         self.members[hello.identity] = member
         member.peer.begin()
         member.peer.open(NOTHING, now)

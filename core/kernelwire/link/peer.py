@@ -47,6 +47,7 @@ from kernelwire.link.records import (
 )
 from kernelwire.link.resume import InLane, OutLane, Source
 from kernelwire.link.schedule import fill
+from kernelwire.link.throttle import Pool, Throttle
 
 PING_AFTER: Final = 5.0
 """Seconds without anything from the other end, after which it is asked."""
@@ -95,6 +96,7 @@ class Peer:
         sources: where the messages of lanes C and D come from.
         max_message_bytes: bytes of a message at the most.
         timing: when to ask, and when to give up.
+        pool: of who sends to others over the same intermediary.
 
     Attributes:
         up: whether there is a connection.
@@ -103,10 +105,17 @@ class Peer:
         into: the receiving ones. The caller sets their `room` to False while its own queues are full.
     """
 
-    def __init__(self, sources: tuple[Source, Source], *, max_message_bytes: int, timing: Timing = USUAL) -> None:
+    def __init__(
+        self,
+        sources: tuple[Source, Source],
+        *,
+        max_message_bytes: int,
+        timing: Timing = USUAL,
+        pool: Pool | None = None,
+    ) -> None:
         self.up = False
         self.pong = 0
-        self.out = (OutLane(Lane.C, sources[0]), OutLane(Lane.D, sources[1]))
+        self.out = (OutLane(Lane.C, sources[0]), OutLane(Lane.D, sources[1], Throttle(pool)))
         self.into = (InLane(Lane.C, max_message_bytes), InLane(Lane.D, max_message_bytes))
         self._timing = timing
         self._controls: deque[Control] = deque()
@@ -264,7 +273,7 @@ class Peer:
     def _on_control(self, control: Control, events: list[Event]) -> None:
         match control:
             case Status():
-                self.out[control.lane].on_status(control)
+                self.out[control.lane].on_status(control, self._heard)
             case Ping(number):
                 self._count_question()
                 self._controls.append(Pong(number))

@@ -6,6 +6,10 @@ either is found out by the seal, and the pipe is dropped.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+
+Sink = Callable[[bytes | memoryview], None]
+"""Takes bytes that nobody will alter."""
 
 
 class Pipe(ABC):
@@ -19,7 +23,7 @@ class Pipe(ABC):
         """Hand bytes to the wire, and wait while it is full: who does not wait keeps them in memory without bound.
 
         Arguments:
-            data: 1 byte to some 64 KiB.
+            data: 1 byte to some 256 KiB.
         """
 
     @abstractmethod
@@ -32,6 +36,24 @@ class Pipe(ABC):
     @abstractmethod
     async def aclose(self) -> None:
         """Close it: both ends' `receive` end soon. What the wire has taken should still arrive, but need not."""
+
+    def pour(self, sink: Sink) -> bool:
+        """Hand over what comes in the moment in which it comes, and what waits already at once: a short cut, which a
+        pipe may offer whose wire calls it.
+
+        Arguments:
+            sink: called from the loop from now on. What it raises is the pipe's end.
+
+        Returns:
+            Whether it is so; `receive` then only waits for the end, and raises it. False, the default, changes nothing.
+        """
+        return False
+
+    def send_now(self, pieces: Sequence[bytes]) -> bool:
+        """As `send` with all pieces together, where that need not wait: a short cut as well. False, the default, has
+        sent nothing.
+        """
+        return False
 
 
 class Listener(ABC):

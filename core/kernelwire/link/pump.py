@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
 from kernelwire.errors import ConnectionLost, LinkViolation
-from kernelwire.link.records import Bye
+from kernelwire.link.peer import FIRST_FRAME
+from kernelwire.link.records import FRAME_LIMIT, Bye
 from kernelwire.link.sealed import SealedPipe
 from kernelwire.link.waking import Bell
 
@@ -16,6 +17,15 @@ LETTING_GO: Final = 1.0
 _BOOT: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 Clock = Callable[[], float]
+
+
+BATCH: Final = 256 * 1024
+"""Bytes of frames that go onto the pipe as one piece, as soon as they are so many."""
+
+
+class _Over(Exception):  # noqa: N818 - an end, and not always an error
+    def __init__(self, why: Exception | Bye) -> None:
+        self.why = why
 
 
 def boot_time() -> float:
@@ -39,6 +49,17 @@ class Machine(Protocol):
     def wake_at(self) -> float | None: ...  # noqa: D102
 
 
+def gather(machine: Machine, now: float, most: int) -> tuple[list[bytes], bool]:
+    """Frames of `most` bytes in all, or just one; and whether there may be more."""
+    frames = []
+    while plaintext := machine.next_frame(now):
+        frames.append(plaintext)
+        most -= len(plaintext)
+        if most < FRAME_LIMIT:
+            return frames, True
+    return frames, False
+
+
 async def pump(
     pipe: SealedPipe,
     machine: Machine,
@@ -60,28 +81,39 @@ async def pump(
     """
     over = False
 
+    def take(plaintext: bytes) -> None:
+        if over:  # the machine may be on another connection now
+            raise _Over(ConnectionLost("this came too late"))
+        events = machine.receive(plaintext, now := clock())
+        on_events(events)
+        if machine.has_frame(now):
+            bell.ring()
+        elif (wake_at := machine.wake_at()) is not None:
+            bell.hasten(wake_at - now)  # to wake who sends for nothing, with each frame, costs more than to look
+        if events and isinstance(events[-1], Bye | LinkViolation):
+            raise _Over(events[-1])
+
     async def read() -> Exception | Bye:
-        while True:
-            plaintext = await pipe.receive()
-            if over:  # the machine may be on another connection now
-                return ConnectionLost("this came too late")
-            events = machine.receive(plaintext, now := clock())
-            on_events(events)
-            if machine.has_frame(now):
-                bell.ring()
-            elif (wake_at := machine.wake_at()) is not None:
-                bell.hasten(wake_at - now)  # to wake who sends for nothing, with each frame, costs more than to look
-            if events and isinstance(events[-1], Bye | LinkViolation):
-                return events[-1]
+        try:
+            if pipe.pour(take):
+                await pipe.receive()
+            while True:
+                take(await pipe.receive())
+        except _Over as end:
+            return end.why
 
     async def write() -> Exception | Bye:
+        most = FIRST_FRAME  # for the same reason: a piece that is cut in the middle is lost whole
         while not over:
-            plaintext = machine.next_frame(clock())
-            if plaintext:
-                await pipe.send(plaintext)
+            frames, left = gather(machine, clock(), most)
+            if frames:
+                if (waiting := pipe.send_now(frames)) is not None:
+                    await waiting
                 if on_sent is not None:
                     on_sent()
-                continue
+                most = min(2 * most, BATCH)
+                if left:
+                    continue
             wake_at = machine.wake_at()
             await bell.wait(None if wake_at is None else wake_at - clock())
         return ConnectionLost("it is too late to send")

@@ -19,10 +19,11 @@ from kernelwire.errors import LinkViolation
 from kernelwire.link.chunk import Assembly, cut
 from kernelwire.link.envelope import Payload
 from kernelwire.link.records import Data, Lane, Position, Status
+from kernelwire.link.throttle import Throttle
 from kernelwire.messages import Frame
 
-WINDOW: Final = {Lane.C: 64 * 1024, Lane.D: 1024 * 1024}
-"""Bytes that a sender may have on the way on each lane: what whoever runs the pipe may have to hold."""
+WINDOW: Final = {Lane.C: 64 * 1024, Lane.D: 4 * 1024 * 1024}
+"""Bytes that a receiver lets its sender have on the way on each lane: what whoever runs the pipe may have to hold."""
 
 KEPT_LIMIT: Final = 4 * 1024 * 1024
 """Bytes sent and not yet handled, beyond which nothing new is begun. One message may be larger."""
@@ -99,16 +100,19 @@ class OutLane:
     Arguments:
         lane: see there.
         source: what is to be sent.
+        throttle: how much of the window is used; one that shares with nobody if None.
 
     Attributes:
         number: the lane.
         kept: bytes of the messages that were begun and are not handled yet.
     """
 
-    def __init__(self, lane: Lane, source: Source) -> None:
+    def __init__(self, lane: Lane, source: Source, throttle: Throttle | None = None) -> None:
         self.number = lane
         self.kept = 0
         self._source = source
+        self._throttle = throttle or Throttle()
+        self._window = WINDOW[lane]
         self._items: deque[Payload] = deque()  # begun, and not handled as far as we know
         self._first = 1  # the number of the first of them
         self._at = 0  # which of them is being sent
@@ -120,7 +124,7 @@ class OutLane:
     @property
     def has_more(self) -> bool:
         """Whether `next_chunk` has something."""
-        if self._granted <= self._sent:
+        if self._room() <= 0:
             return False
         return self._at < len(self._items) or (bool(self._source) and self._may_begin())
 
@@ -150,7 +154,7 @@ class OutLane:
 
     def next_chunk(self, limit: int) -> Chunk | None:
         """What is to be sent next, as far as the receiver allows; it counts as sent then."""
-        room = min(limit, self._granted - self._sent)
+        room = min(limit, self._room())
         if room <= 0:
             return None
         if self._at < len(self._items):
@@ -174,11 +178,12 @@ class OutLane:
             self._offset = offset + size
             reached = seq, self._offset
         self._sent += size
+        self._throttle.on_the_way(self._window - self._granted + self._sent)
         if reached > self._reached:
             self._reached = reached
         return Chunk(seq, cut(payload, offset, size), size, final)
 
-    def on_status(self, status: Status) -> None:
+    def on_status(self, status: Status, now: float) -> None:
         """The receiver's news.
 
         Raises:
@@ -189,6 +194,8 @@ class OutLane:
         if status.granted < self._granted:
             raise LinkViolation("credit was taken back")
         self._granted = status.granted
+        self._throttle.on_the_way(self._window - self._granted + self._sent)
+        self._throttle.accepted(status.granted - self._window, now)
         self._forget(status.handled)
 
     def can_resume(self, position: Position) -> bool:
@@ -203,7 +210,7 @@ class OutLane:
         self._at = position.received + 1 - self._first
         self._forget(position.received)
         self._offset = position.offset
-        self._sent = self._granted = 0
+        self.pause()
 
     def begin(self) -> None:
         """Forget all that was; the next message is number 1."""
@@ -214,6 +221,12 @@ class OutLane:
     def pause(self) -> None:
         """No connection."""
         self._granted = self._sent = 0
+        self._throttle.begin()
+
+    def _room(self) -> int:
+        """Bytes that may be sent now."""
+        credit = self._granted - self._sent
+        return credit if credit <= 0 else min(credit, credit - self._window + self._throttle.most)
 
     def _may_begin(self) -> bool:
         return self.kept < KEPT_LIMIT

@@ -1,13 +1,13 @@
 """A pipe whose frames are sealed: the handshake, then frames in and out."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final, Self
 
 from kernelwire.errors import ConnectionLost
-from kernelwire.link.framing import PREAMBLE, Deframer, WrongVersion, frame
+from kernelwire.link.framing import PREAMBLE, Deframer, WrongVersion, frame, head
 from kernelwire.link.pipe import Pipe
 from kernelwire.link.records import FRAME_LIMIT
 from kernelwire.link.seal import TAG_SIZE, Handshake, Seal
@@ -95,6 +95,18 @@ class SealedPipe:
         """Seal and send a frame. Raises whatever the pipe raises."""
         await self._pipe.send(frame(self._seal.seal(plaintext)))
 
+    def send_now(self, plaintexts: Sequence[bytes]) -> Awaitable[None] | None:
+        """Seal and send frames, as one piece.
+
+        Returns:
+            What to wait for before more is sent, and until then nothing may be gone; None where the pipe has taken it.
+        """
+        pieces: list[bytes] = []
+        for plaintext in plaintexts:
+            sealed = self._seal.seal(plaintext)
+            pieces += (head(sealed), sealed)
+        return None if self._pipe.send_now(pieces) else self._pipe.send(b"".join(pieces))
+
     async def receive(self) -> bytes:
         """The next frame's plaintext.
 
@@ -103,6 +115,21 @@ class SealedPipe:
             whatever the pipe raises.
         """
         return self._seal.open(await self._next())
+
+    def pour(self, sink: Callable[[bytes], None]) -> bool:
+        """As :meth:`kernelwire.link.pipe.Pipe.pour`, with plaintexts. Raises, and has the pipe raise, as `receive`."""
+        unseal = self._seal.open
+
+        def take(data: bytes | memoryview) -> None:
+            while self._frames:
+                sink(unseal(self._frames.pop()))
+            for sealed in self._deframer.feed(data):
+                sink(unseal(sealed))
+
+        if not self._pipe.pour(take):
+            return False
+        take(b"")  # there may be frames that came in one piece with the handshake
+        return True
 
     async def _next(self) -> memoryview:
         while not self._frames:

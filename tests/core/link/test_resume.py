@@ -92,7 +92,7 @@ def sender(*messages: bytes, granted: int | None = 1000) -> OutLane:
     lane = OutLane(Lane.D, queue)
     lane.begin()
     if granted is not None:
-        lane.on_status(Status(1, 0, granted))
+        lane.on_status(Status(1, 0, granted), 0.0)
     return lane
 
 
@@ -129,7 +129,7 @@ def test_messages_are_numbered_from_one_and_cut_to_measure() -> None:
 def test_no_more_is_sent_than_was_granted() -> None:
     lane = sender(b"first", b"second", granted=7)
     assert sent(lane) == [(1, b"first", True), (2, b"se", False)]
-    lane.on_status(Status(1, 0, 8))
+    lane.on_status(Status(1, 0, 8), 0.0)
     assert sent(lane) == [(2, b"c", False)]
 
 
@@ -145,7 +145,7 @@ def test_what_is_not_handled_is_sent_again_before_anything_new() -> None:
     lane.pause()
     assert sent(lane) == []
     lane.resume(Position(1, 1))
-    lane.on_status(Status(1, 1, 100))
+    lane.on_status(Status(1, 1, 100), 0.0)
     assert sent(lane) == [(2, b"econd", True), (3, b"third", True)]
 
 
@@ -153,7 +153,7 @@ def test_what_is_handled_is_not_kept() -> None:
     lane = sender(b"first", b"second", b"third")
     sent(lane)
     assert lane.kept == 16
-    lane.on_status(Status(1, 1, 1000))
+    lane.on_status(Status(1, 1, 1000), 0.0)
     assert lane.kept == 11
     lane.resume(Position(2, 0))
     assert lane.kept == 5
@@ -164,7 +164,7 @@ def test_what_is_handled_is_not_kept() -> None:
 def test_nothing_new_is_begun_while_too_much_is_kept() -> None:
     lane = sender(bytes(KEPT_LIMIT), b"second", granted=2 * KEPT_LIMIT)
     assert [(seq, final) for seq, _, final in sent(lane, 2**20)][-1] == (1, True)
-    lane.on_status(Status(1, 1, 2 * KEPT_LIMIT))
+    lane.on_status(Status(1, 1, 2 * KEPT_LIMIT), 0.0)
     assert sent(lane) == [(2, b"second", True)]
 
 
@@ -172,7 +172,7 @@ def test_a_new_beginning_counts_from_one() -> None:
     lane = sender(b"first", b"second")
     lane.next_chunk(100)
     lane.begin()
-    lane.on_status(Status(1, 0, 100))
+    lane.on_status(Status(1, 0, 100), 0.0)
     assert sent(lane) == [(1, b"second", True)]  # the first is gone: the caller knows
 
 
@@ -190,7 +190,7 @@ def test_a_status_that_cannot_be_is_a_violation(handled: int, granted: int, says
     lane.next_chunk(100)
     lane.next_chunk(2)
     with pytest.raises(LinkViolation, match=says):
-        lane.on_status(Status(1, handled, granted))
+        lane.on_status(Status(1, handled, granted), 0.0)
 
 
 def test_a_status_on_a_connection_says_nothing_of_the_one_before() -> None:
@@ -198,7 +198,7 @@ def test_a_status_on_a_connection_says_nothing_of_the_one_before() -> None:
     sent(lane)
     lane.resume(Position(0, 0))
     with pytest.raises(LinkViolation, match="never sent"):
-        lane.on_status(Status(1, 2, 100))
+        lane.on_status(Status(1, 2, 100), 0.0)
 
 
 @pytest.mark.parametrize(
@@ -224,7 +224,7 @@ def test_a_receiver_can_be_only_where_something_was_sent(received: int, offset: 
     lane.next_chunk(100)
     lane.next_chunk(100)
     lane.next_chunk(3)
-    lane.on_status(Status(1, 1, 1000))
+    lane.on_status(Status(1, 1, 1000), 0.0)
     assert lane.can_resume(Position(received, offset)) is possible
     lane.pause()
     lane.resume(Position(1, 0))  # what was sent once was sent
@@ -452,7 +452,7 @@ class LaneAndModel(RuleBasedStateMachine):
     @rule()
     def hear(self) -> None:
         status = self.back.popleft()
-        self.out.on_status(status)
+        self.out.on_status(status, 0.0)
         self.handled = status.handled
 
     @rule(received=st.integers(0, 6), offset=st.integers(0, LARGEST))

@@ -18,7 +18,7 @@ class Out:
         self.lanes = (OutLane(Lane.C, self.queues[0]), OutLane(Lane.D, self.queues[1]))
         for lane in self.lanes:
             lane.begin()
-            lane.on_status(Status(int(lane.number), 0, granted))
+            lane.on_status(Status(int(lane.number), 0, granted), 0.0)
 
     def put(self, lane: Lane, *sizes: int) -> None:
         for size in sizes:
