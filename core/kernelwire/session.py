@@ -204,18 +204,21 @@ class Session:
 
     def resign(self, frames: Sequence[Frame], target: "Session") -> list[Frame]:
         """Check it; then the same message under another session's key. Nothing is decoded. Raises as `check`."""
-        return [target.signer.sign(self._checked(frames)), *frames[1:]]
+        parts = self._checked(frames)
+        return [target.signer.sign(parts) if target.signer.signs else b"", *frames[1:]]
 
     def _checked(self, frames: Sequence[Frame]) -> Sequence[Frame]:
         """What is signed of a message, perhaps in one piece. Raises as `check`."""
         if len(frames) < 5:
             raise self._refusal(MalformedMessage(f"{len(frames)} frames where at least 5 are needed"))
-        parts = joined(frames[1:5])
-        if sum(map(len, parts)) > MAX_JSON_BYTES:
+        parts = frames[1:5]
+        size = sum(map(len, parts))
+        if size > MAX_JSON_BYTES:
             raise self._refusal(MalformedMessage(f"the JSON parts are over {MAX_JSON_BYTES} bytes"))
         signer = self.signer
         if not signer.signs:
             return parts
+        parts = joined(parts, size)
         signature = frames[0]
         if len(signature) > _MAX_SIGNATURE_BYTES or not signer.verify(signature, parts):
             raise self._refusal(InvalidSignature("the signature is wrong" if signature else "no signature"))

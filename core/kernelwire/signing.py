@@ -24,6 +24,10 @@ class Signer:
         key: the connection's ``key``; empty means that nothing is signed and everything verifies.
         scheme: ``hmac-`` and the name of a hash.
 
+    Attributes:
+        scheme: as given.
+        signs: whether there is a key.
+
     Raises:
         InvalidField: the scheme cannot be used, or the key is not bytes.
     """
@@ -33,11 +37,7 @@ class Signer:
         # Made even without a key, so that a bad scheme never waits to be found until somebody sets one.
         hashes = _keyed_hashes(key, scheme)
         self._hashes = hashes if key else None
-
-    @property
-    def signs(self) -> bool:
-        """Whether there is a key."""
-        return self._hashes is not None
+        self.signs = bool(key)
 
     def sign(self, parts: Sequence[Frame]) -> bytes:
         """Hex digits over `parts`, in order; empty without a key. Faster if they are `joined`."""
@@ -45,7 +45,7 @@ class Signer:
             return b""
         inner, outer = self._hashes
         digest = inner.copy()
-        for part in parts if len(parts) == 1 else joined(parts):
+        for part in parts if len(parts) == 1 else joined(parts, sum(map(len, parts))):
             digest.update(part)
         whole = outer.copy()
         whole.update(digest.digest())
@@ -63,9 +63,9 @@ class Signer:
         return f"<Signer {self.scheme if self.signs else 'unsigned'}>"
 
 
-def joined(parts: Sequence[Frame]) -> Sequence[Frame]:
-    """The same bytes in one piece, where that hashes faster; once for all who sign or verify them."""
-    return (b"".join(parts),) if sum(map(len, parts)) <= _JOIN_LIMIT else parts
+def joined(parts: Sequence[Frame], size: int) -> Sequence[Frame]:
+    """The same `size` bytes in one piece, where that hashes faster; once for all who sign or verify them."""
+    return (b"".join(parts),) if size <= _JOIN_LIMIT else parts
 
 
 def _keyed_hashes(key: bytes, scheme: str) -> "tuple[hashlib._Hash, hashlib._Hash]":

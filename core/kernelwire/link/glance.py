@@ -7,6 +7,8 @@ nothing. That does no harm.
 import re
 from typing import Final
 
+from msgspec import Struct
+
 from kernelwire.link.envelope import Payload
 
 _SMALL: Final = 64 * 1024
@@ -17,33 +19,34 @@ _ends = re.compile(rb'"(?:idle|error|comm_close|shutdown_reply)"').search
 _begins = re.compile(rb'"(?:busy|execute_input)"').search
 
 
-def is_pinned(payload: Payload) -> bool:
-    """Whether it ends a request or is a gap, and so stays in a log when older ones go."""
-    if len(payload.pieces) == 1:  # a gap: what it stands for is not to be lost twice
-        return True
-    data = _frames(payload)
-    return bool(data) and _ends(data) is not None
+class Glance(Struct, frozen=True, gc=False):
+    """What was seen.
 
-
-def can_wait(payload: Payload) -> bool:
-    """Whether it only tells that work begins, or that it ended on a request that is over with its reply: then it may
-    wait for company.
+    Attributes:
+        is_pinned: whether it ends a request or is a gap, and so stays in a log when older ones go.
+        can_wait: whether it only tells that work begins, or that it ended on a request that is over with its reply:
+            then it may wait for company.
     """
-    if len(payload.pieces) == 1:
-        return False
-    data = _frames(payload)
-    if not data:
-        return False
-    if b'"idle"' in data:
-        return b'"execute_request"' not in data
-    return _begins(data) is not None
+
+    is_pinned: bool
+    can_wait: bool
 
 
-def _frames(payload: Payload) -> bytes | memoryview:
-    """All of a small message's, in one piece: to look into each by itself takes longer. Nothing of a stream's, of which
-    there are most: it is neither.
-    """
+_SEEN: Final = {(pins, waits): Glance(pins, waits) for pins in (False, True) for waits in (False, True)}
+_PLAIN: Final = _SEEN[False, False]
+_GAP: Final = _SEEN[True, False]  # what it stands for is not to be lost twice
+
+
+def look(payload: Payload) -> Glance:
+    """See the module."""
+    pieces = payload.pieces
+    if len(pieces) == 1:
+        return _GAP
     if payload.size > _SMALL:
-        return b""
-    data = payload.pieces[1] if len(payload.pieces) == 2 else b"".join(payload.pieces[1:])
-    return b"" if _stream(data) else data
+        return _PLAIN
+    # In one piece: to look into each frame by itself takes longer.
+    data = pieces[1] if len(pieces) == 2 else b"".join(pieces[1:])
+    if _stream(data):  # most are, and none of these is anything else
+        return _PLAIN
+    waits = b'"execute_request"' not in data if b'"idle"' in data else _begins(data) is not None
+    return _SEEN[_ends(data) is not None, waits]

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from kernelwire.channels import Channel
 from kernelwire.link.envelope import Payload, pack_gap
-from kernelwire.link.glance import is_pinned
+from kernelwire.link.glance import Glance, look
 
 LOG_LIMIT: Final = 16 * 1024 * 1024
 """Bytes that a log keeps, and one message more."""
@@ -32,12 +32,14 @@ class Entry(Struct, frozen=True):
     Attributes:
         number: its own.
         before: bytes of all the messages before it, since the log began.
+        after: likewise, with its own.
         payload: it.
         is_pinned: whether it stays when older ones go.
     """
 
     number: int
     before: int
+    after: int
     payload: Payload
     is_pinned: bool
 
@@ -100,17 +102,20 @@ class Log:
                 held -= entry.cost
         return number
 
-    def append(self, payload: Payload) -> None:
-        """Add a message; the oldest go for it."""
-        entry = self._bulk[self.end] = Entry(self.end, self.total, payload, is_pinned(payload))
+    def append(self, payload: Payload) -> Glance:
+        """Add a message, and say what it is; the oldest go for it."""
+        glance = look(payload)
+        before = self.total
+        self.total += payload.size - len(payload.pieces[0])
+        entry = self._bulk[self.end] = Entry(self.end, before, self.total, payload, glance.is_pinned)
         cost = payload.size + ENTRY_OVERHEAD
         self.end += 1
-        self.total += _frame_bytes(payload)
         self.held += cost
         if cost > self.limit:
             self._large = entry
         while self.held > self.limit and self._oldest < self.end - 1 and self.held > self._allowed(self._oldest):
             self._evict()
+        return glance
 
     def at(self, cursor: int) -> Entry | None:
         """The first message from `cursor` on; None if there is none."""
@@ -200,7 +205,7 @@ class Feed:
             return None
         if entry.number == self.cursor:
             self.cursor += 1
-            self._before = entry.before + _frame_bytes(entry.payload)
+            self._before = entry.after
             return entry.payload
         # A gap ends where there is something to put behind it.
         end: Entry | _Reply = entry if reply is None or entry.number <= reply.number else reply
@@ -211,7 +216,3 @@ class Feed:
 
 def _number(entry: Entry) -> int:
     return entry.number
-
-
-def _frame_bytes(payload: Payload) -> int:
-    return payload.size - len(payload.pieces[0])

@@ -19,7 +19,7 @@ from kernelwire.errors import LinkViolation
 from kernelwire.link.chunk import Assembly, cut
 from kernelwire.link.envelope import Payload
 from kernelwire.link.records import Data, Lane, Position, Status
-from kernelwire.link.throttle import Throttle
+from kernelwire.link.throttle import OWN, Throttle
 from kernelwire.messages import Frame
 
 WINDOW: Final = {Lane.C: 64 * 1024, Lane.D: 4 * 1024 * 1024}
@@ -113,6 +113,7 @@ class OutLane:
         self._source = source
         self._throttle = throttle or Throttle()
         self._window = WINDOW[lane]
+        self._beyond = max(0, self._window - OWN)
         self._items: deque[Payload] = deque()  # begun, and not handled as far as we know
         self._first = 1  # the number of the first of them
         self._at = 0  # which of them is being sent
@@ -124,7 +125,7 @@ class OutLane:
     @property
     def has_more(self) -> bool:
         """Whether `next_chunk` has something."""
-        if self._room() <= 0:
+        if self._granted - self._sent <= self._beyond and self._room() <= 0:
             return False
         return self._at < len(self._items) or (bool(self._source) and self._may_begin())
 
@@ -154,7 +155,8 @@ class OutLane:
 
     def next_chunk(self, limit: int) -> Chunk | None:
         """What is to be sent next, as far as the receiver allows; it counts as sent then."""
-        room = min(limit, self._room())
+        is_plenty = self._granted - self._sent - self._beyond >= limit
+        room = limit if is_plenty else min(limit, self._room())
         if room <= 0:
             return None
         if self._at < len(self._items):
@@ -178,10 +180,12 @@ class OutLane:
             self._offset = offset + size
             reached = seq, self._offset
         self._sent += size
-        self._throttle.on_the_way(self._window - self._granted + self._sent)
+        if self._granted - self._sent < self._beyond:
+            self._throttle.on_the_way(self._window - self._granted + self._sent)
         if reached > self._reached:
             self._reached = reached
-        return Chunk(seq, cut(payload, offset, size), size, final)
+        pieces = payload.pieces if size == payload.size else cut(payload, offset, size)
+        return Chunk(seq, pieces, size, final)
 
     def on_status(self, status: Status, now: float) -> None:
         """The receiver's news.

@@ -12,7 +12,6 @@ from kernelwire.errors import ConnectionLost, EndOfChannel, GapNotice, PeerGone
 from kernelwire.link.allowance import PATIENCE
 from kernelwire.link.dialer import LINGER, QUEUE_LIMIT, WIRE_PATIENCE, close
 from kernelwire.link.envelope import LANE_OF, MESSAGE_LIMIT, Item, Payload, pack, pack_gap
-from kernelwire.link.glance import can_wait
 from kernelwire.link.host import REPLIES_LIMIT, HostLink, Member
 from kernelwire.link.line import Line
 from kernelwire.link.log import Log
@@ -21,7 +20,7 @@ from kernelwire.link.pipe import Listener, Pipe
 from kernelwire.link.pump import Clock, boot_time, is_cancelled, pump
 from kernelwire.link.records import Beat, Beaten, Bye, Lane, Ping, Ready, Reason
 from kernelwire.link.sealed import SealedPipe, Secrets
-from kernelwire.link.waking import Patience, Turnstile
+from kernelwire.link.waking import Company, Patience, Turnstile
 from kernelwire.messages import WireMessage
 
 _log = logging.getLogger(__name__)
@@ -82,7 +81,7 @@ class Server:
         self._progress = Turnstile()
         self._publishing = asyncio.Lock()
         self._closing = False
-        self._company: asyncio.TimerHandle | None = None  # for whom something waits
+        self._company = Company(COMPANY, self._ring)
         self._demultiplexer = KernelDemultiplexer(
             max_message_bytes=max_message_bytes,
             publish=self._publish,
@@ -254,16 +253,13 @@ class Server:
         return True
 
     def _log(self, payload: Payload) -> None:
-        self._link.log.append(payload)
-        if not can_wait(payload):
+        if self._link.log.append(payload).can_wait:
+            self._company.expect()
+        else:
             self._ring()
-        elif self._company is None:
-            self._company = asyncio.get_running_loop().call_later(COMPANY, self._ring)
 
     def _ring(self) -> None:
-        if self._company is not None:
-            self._company.cancel()
-            self._company = None
+        self._company.has_come()
         for line in self._lines.values():
             line.bell.ring()
 

@@ -1,6 +1,7 @@
-"""Two small ways to wake tasks of one loop, and one to wait for something only as long as it gets on."""
+"""Small ways to wake tasks of one loop, and to wait for something only so long."""
 
 import asyncio
+from collections.abc import Callable
 
 
 class Bell:
@@ -57,6 +58,43 @@ class Bell:
             self._set(loop, self._due)
         else:
             self.ring()
+
+
+class Company:
+    """For whom something waits, but not long.
+
+    Arguments:
+        seconds: how long at the most.
+        on_late: called then, if nobody has come.
+    """
+
+    def __init__(self, seconds: float, on_late: Callable[[], None]) -> None:
+        self._seconds = seconds
+        self._on_late = on_late
+        self._due: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def expect(self) -> None:
+        """Something waits, if it did not before. From the loop only."""
+        if self._due is None:
+            loop = asyncio.get_running_loop()
+            self._due = loop.time() + self._seconds
+            if self._timer is None:
+                self._timer = loop.call_at(self._due, self._on_time, loop)
+
+    def has_come(self) -> None:
+        """It need not wait any more."""
+        self._due = None  # and the timer is left to run: most waits end long before it
+
+    def _on_time(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer = None
+        if self._due is None:
+            return
+        if loop.time() < self._due:
+            self._timer = loop.call_at(self._due, self._on_time, loop)
+        else:
+            self._due = None
+            self._on_late()
 
 
 class Turnstile:

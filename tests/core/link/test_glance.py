@@ -4,7 +4,7 @@ import pytest
 
 from kernelwire.channels import Channel
 from kernelwire.link.envelope import Payload, pack, pack_gap
-from kernelwire.link.glance import can_wait, is_pinned
+from kernelwire.link.glance import look
 from kernelwire.messages import WireMessage
 
 EXECUTE = b'{"msg_id":"1","msg_type":"execute_request"}'
@@ -36,5 +36,5 @@ def published(kind: bytes, content: bytes, parent: bytes = EXECUTE, *buffers: by
     ],
 )
 def test_words_say_what_a_message_is(payload: Payload, pinned: bool, waits: bool) -> None:
-    assert is_pinned(payload) == pinned
-    assert can_wait(payload) == waits
+    assert look(payload).is_pinned == pinned
+    assert look(payload).can_wait == waits
