@@ -48,6 +48,7 @@ class Line:
         """The answer first."""
         if self._answer:
             answer, self._answer = self._answer, b""
+            self.bell.ring()  # there may be more, which it has no room for
             return answer
         return self._machine().next_frame(now)
 

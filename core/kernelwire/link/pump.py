@@ -1,6 +1,7 @@
 """Frames between a sealed pipe and a machine, for as long as both last: the link's asyncio shell begins here."""
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
@@ -19,8 +20,14 @@ _BOOT: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 Clock = Callable[[], float]
 
 
+SMALL_FRAME: Final = FIRST_FRAME // 2
+"""Bytes below which a frame had room for all that there was."""
+
 BATCH: Final = 256 * 1024
 """Bytes of frames that go onto the pipe as one piece, as soon as they are so many."""
+
+
+_LAST: Final = (Bye, LinkViolation)
 
 
 class _Over(Exception):  # noqa: N818 - an end, and not always an error
@@ -54,7 +61,10 @@ def gather(machine: Machine, now: float, most: int) -> tuple[list[bytes], bool]:
     frames = []
     while plaintext := machine.next_frame(now):
         frames.append(plaintext)
-        most -= len(plaintext)
+        size = len(plaintext)
+        if size < SMALL_FRAME:  # what would have made it larger did not come after it
+            break
+        most -= size
         if most < FRAME_LIMIT:
             return frames, True
     return frames, False
@@ -80,29 +90,38 @@ async def pump(
         on_sent: called after each frame that the pipe has taken.
     """
     over = False
+    due = 0.0  # when who writes will look again by itself
 
-    def take(plaintext: bytes) -> None:
+    def take(plaintexts: Sequence[bytes]) -> None:
+        nonlocal due
         if over:  # the machine may be on another connection now
             raise _Over(ConnectionLost("this came too late"))
-        events = machine.receive(plaintext, now := clock())
-        on_events(events)
+        events: list[Any] = []
+        now = clock()
+        try:
+            for plaintext in plaintexts:
+                events += machine.receive(plaintext, now)
+                if events and isinstance(events[-1], _LAST):
+                    raise _Over(events[-1])
+        finally:
+            on_events(events)
         if machine.has_frame(now):
             bell.ring()
-        elif (wake_at := machine.wake_at()) is not None:
+        elif (wake_at := machine.wake_at()) is not None and wake_at < due:
+            due = wake_at
             bell.hasten(wake_at - now)  # to wake who sends for nothing, with each frame, costs more than to look
-        if events and isinstance(events[-1], Bye | LinkViolation):
-            raise _Over(events[-1])
 
     async def read() -> Exception | Bye:
         try:
             if pipe.pour(take):
                 await pipe.receive()
             while True:
-                take(await pipe.receive())
+                take((await pipe.receive(),))
         except _Over as end:
             return end.why
 
     async def write() -> Exception | Bye:
+        nonlocal due
         most = FIRST_FRAME  # for the same reason: a piece that is cut in the middle is lost whole
         while not over:
             frames, left = gather(machine, clock(), most)
@@ -115,6 +134,7 @@ async def pump(
                 if left:
                     continue
             wake_at = machine.wake_at()
+            due = math.inf if wake_at is None else wake_at
             await bell.wait(None if wake_at is None else wake_at - clock())
         return ConnectionLost("it is too late to send")
 

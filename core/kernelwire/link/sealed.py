@@ -116,15 +116,22 @@ class SealedPipe:
         """
         return self._seal.open(await self._next())
 
-    def pour(self, sink: Callable[[bytes], None]) -> bool:
-        """As :meth:`kernelwire.link.pipe.Pipe.pour`, with plaintexts. Raises, and has the pipe raise, as `receive`."""
+    def pour(self, sink: Callable[[Sequence[bytes]], None]) -> bool:
+        """As :meth:`kernelwire.link.pipe.Pipe.pour`, with the plaintexts of what came in one piece. Raises, and has the
+        pipe raise, as `receive`, when all before that has been handed over.
+        """
         unseal = self._seal.open
 
         def take(data: bytes | memoryview) -> None:
-            while self._frames:
-                sink(unseal(self._frames.pop()))
-            for sealed in self._deframer.feed(data):
-                sink(unseal(sealed))
+            waiting, self._frames = self._frames, []
+            frames = [*reversed(waiting), *self._deframer.feed(data)]
+            plaintexts: list[bytes] = []
+            try:
+                for sealed in frames:
+                    plaintexts.append(unseal(sealed))  # noqa: PERF401 - those before one that does not open count
+            finally:
+                if plaintexts:
+                    sink(plaintexts)
 
         if not self._pipe.pour(take):
             return False
