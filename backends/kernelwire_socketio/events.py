@@ -23,10 +23,10 @@ import msgpack
 VERSION: Final = 1
 """Of what ends and relays say to each other, the authentication included."""
 
-LIMIT: Final = 270 * 1024
+LIMIT: Final = 200 * 1024
 """Bytes of a message at the most."""
 
-PIECE: Final = 264 * 1024
+PIECE: Final = 194 * 1024
 """Bytes that an end puts into one event at the most."""
 
 DATA, OPEN, CLOSE, PROBE, RESTART = "d", "o", "c", "p", "r"

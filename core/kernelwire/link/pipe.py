@@ -23,7 +23,7 @@ class Pipe(ABC):
         """Hand bytes to the wire, and wait while it is full: who does not wait keeps them in memory without bound.
 
         Arguments:
-            data: 1 byte to some 256 KiB.
+            data: 1 byte to some 192 KiB.
         """
 
     @abstractmethod

@@ -23,7 +23,7 @@ Clock = Callable[[], float]
 SMALL_FRAME: Final = FIRST_FRAME // 2
 """Bytes below which a frame had room for all that there was."""
 
-BATCH: Final = 256 * 1024
+BATCH: Final = 192 * 1024
 """Bytes of frames that go onto the pipe as one piece, as soon as they are so many."""
 
 
