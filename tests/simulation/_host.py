@@ -171,6 +171,10 @@ class Host:
         """What must always hold."""
         if self.link.members.keys() != self.sessions.keys() or len(self.sessions) > self._members_limit:
             raise Broken("members", f"{sorted(self.link.members)} instead of {sorted(self.sessions)}")
+        taken = sum(member.peer.out[Lane.D]._throttle._taken for member in self.link.members.values())
+        left = self.link._pool.left
+        if left < 0 or left + taken != self._stage.scale.shared:
+            raise Broken("bound", f"{left} bytes of what is shared are left, and {taken} are on the way")
 
     # What its kernel does.
 

@@ -26,6 +26,7 @@ from kernelwire.link.queue import Queue
 from kernelwire.link.records import Control, Hello, Position, Status
 from kernelwire.link.resume import Chunk, InLane, OutLane
 from kernelwire.link.schedule import fill
+from kernelwire.link.throttle import Throttle
 
 MUTANTS: Final[dict[str, list[tuple[Any, str, Any]]]] = {}
 """For each bug what is replaced: the owner, the name, and the wrong one."""
@@ -64,7 +65,7 @@ def nothing_planted() -> Iterator[None]:
 _out_resume, _next_chunk = OutLane.resume, OutLane.next_chunk
 _in_resume, _status, _wants_status = InLane.resume, InLane.status, InLane.wants_status
 _open, _greet, _host_init, _pull = Peer.open, HostLink.greet, HostLink.__init__, Feed.pull
-_in_the_way = HostLink.in_the_way
+_in_the_way, _forget = HostLink.in_the_way, HostLink.forget
 
 
 # What is sent again.
@@ -187,6 +188,17 @@ def _(lane: InLane) -> bool:
 @bug("a status is wanted, and there is no news (once)", InLane, "wants_status")
 def _(lane: InLane) -> bool:
     return lane._heavy >= resume_module._SPARSE_BYTES or _wants_status(lane)
+
+
+@bug("who has no connection keeps its part of what all share", Throttle, "begin")
+def _(throttle: Throttle) -> None:
+    throttle._is_swift, throttle._since = False, None
+
+
+@bug("who has ended keeps its part of what all share (once)", HostLink, "forget")
+def _(host: HostLink, member: Member) -> None:
+    _forget(host, member)
+    vars(member)["close"] = lambda _: None
 
 
 @bug("nothing bounds what is kept", OutLane, "_may_begin")

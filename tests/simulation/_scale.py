@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from kernelwire.link import allowance, host, log, peer, records, resume, schedule
+from kernelwire.link import allowance, chunk, host, log, peer, records, resume, schedule, throttle
 from kernelwire.link.records import Lane
 
 
@@ -15,6 +15,10 @@ class Scale:
 
     Attributes:
         window: of lanes C and D.
+        own: that each sender may have on the way in any case.
+        shared: that all of a host's senders may have beyond that.
+        swift: that a receiver must take in a second for more to be on the way.
+        loose: of pieces that are kept as they came.
         kept: sent and not handled, beyond which nothing new is begun.
         frame: of a frame.
         first_frame: of a connection's first.
@@ -31,6 +35,10 @@ class Scale:
     """
 
     window: tuple[int, int]
+    own: int
+    shared: int
+    swift: int
+    loose: int
     kept: int
     frame: int
     first_frame: int
@@ -48,6 +56,10 @@ class Scale:
 
 REAL = Scale(
     window=(resume.WINDOW[Lane.C], resume.WINDOW[Lane.D]),
+    own=throttle.OWN,
+    shared=throttle.SHARED,
+    swift=throttle.SWIFT,
+    loose=chunk._LOOSE,
     kept=resume.KEPT_LIMIT,
     frame=records.FRAME_LIMIT,
     first_frame=peer.FIRST_FRAME,
@@ -69,6 +81,10 @@ def small(rng: random.Random) -> Scale:
     window = rng.choice((3_000, 8_000, 20_000))
     return Scale(
         window=(rng.choice((800, 2_000, 5_000)), window),
+        own=(own := window // rng.choice((1, 2, 4))),
+        shared=rng.choice((window // 2, 2 * window)),
+        swift=rng.choice((0, own)),
+        loose=rng.choice((1_000, 10_000)),
         kept=rng.choice((2_000, 12_000, 100_000)),
         frame=rng.choice((700, 1_500, 4_000)),
         first_frame=rng.choice((200, 700)),
@@ -90,6 +106,10 @@ def applied(scale: Scale) -> Iterator[None]:
     """The link with these sizes."""
     sizes = (
         (resume, "WINDOW", dict(zip(Lane, scale.window, strict=True))),
+        (throttle, "OWN", scale.own),
+        (throttle, "SHARED", scale.shared),
+        (throttle, "SWIFT", scale.swift),
+        (chunk, "_LOOSE", scale.loose),
         (resume, "KEPT_LIMIT", scale.kept),
         (resume, "_SPARSE_BYTES", scale.sparse),
         (resume, "_SPARSE_MESSAGES", scale.sparse_messages),

@@ -19,6 +19,10 @@ FRAMES: Final = 40
 
 SCALE: Final = Scale(
     window=(1_000, 2_000),
+    own=1_000,
+    shared=1_000,
+    swift=0,
+    loose=1_000,
     kept=3_000,
     frame=600,
     first_frame=200,

@@ -1,5 +1,7 @@
 """What the simulator found in the link, each in as few steps as it takes."""
 
+import pytest
+
 from kernelwire.channels import Channel
 from kernelwire.errors import GapNotice
 from kernelwire.link.client import ClientLink, Joined
@@ -8,6 +10,7 @@ from kernelwire.link.host import HostLink
 from kernelwire.link.log import ENTRY_OVERHEAD, Log
 from kernelwire.link.records import Lane
 from kernelwire.link.resume import WINDOW, Outcome
+from kernelwire.link.throttle import OWN
 from kernelwire.messages import WireMessage
 
 LIMIT = 10_000
@@ -105,14 +108,32 @@ def test_who_has_no_room_is_sent_nothing_over_any_number_of_connections() -> Non
     assert client.peer.positions[Lane.D] == (3, 0)
 
 
-def test_who_has_no_room_has_nothing_to_say_in_the_middle_of_a_message() -> None:
-    client, host = ClientLink(b"client", max_message_bytes=WINDOW[Lane.D]), HostLink(max_message_bytes=LIMIT)
+def test_who_has_no_room_has_nothing_to_say_in_the_middle_of_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(WINDOW, Lane.D, OWN)  # so that the host goes to the end of it
+    client, host = ClientLink(b"client", max_message_bytes=OWN), HostLink(max_message_bytes=LIMIT)
     client.receive(host.greet(dial(client), 0.0).answer, 0.0)
     exchange(client, host)  # credit
     peer = host.members[b"client"].peer
-    host.publish(WireMessage([bytes(WINDOW[Lane.D] - 1000)]))
+    host.publish(WireMessage([bytes(OWN - 1000)]))
     client.peer.into[Lane.D].room = False
-    while client.peer.positions[Lane.D].offset < WINDOW[Lane.D] * 3 // 4:
+    while client.peer.positions[Lane.D].offset < OWN * 3 // 4:
         client.receive(peer.next_frame(0.0), 0.0)
     assert not client.next_frame(0.0)
     assert not client.has_frame(0.0)
+
+
+def test_who_has_room_again_says_so_to_a_sender_that_waits() -> None:
+    """A sender keeps to less than the window: it once waited until somebody had something else to say."""
+    client, host = pair()
+    client.receive(host.greet(dial(client), 0.0).answer, 0.0)
+    exchange(client, host)  # credit
+    client.peer.into[Lane.D].room = False
+    message = WireMessage([bytes(8_000)])
+    for _ in range(2 * OWN // 8_000):
+        host.publish(message)
+    exchange(client, host)
+    before = client.peer.positions[Lane.D]
+    client.peer.into[Lane.D].room = True
+    assert client.has_frame(0.0)
+    exchange(client, host)
+    assert client.peer.positions[Lane.D] > before

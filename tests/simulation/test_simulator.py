@@ -16,7 +16,7 @@ from simulation._run import Failure, Tally, attempt, run
 PATIENCE = 3_000
 """Schedules in which a planted bug must have been found. Most take less than ten."""
 
-HINTS = (139, 82, 68, 42)
+HINTS = (171, 148, 65, 35)
 """Seeds that found what is hardest to find, when they were written down here: to be quick, and for no other reason."""
 
 

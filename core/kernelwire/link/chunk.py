@@ -36,6 +36,9 @@ _LOOSE: Final = 4 * 1024 * 1024
 copied whenever it has to move, but holds nothing twice at the end.
 """
 
+_LOOSE_PIECES: Final = 128
+"""Pieces likewise: each is a view, and keeps the whole frame in which it came."""
+
 
 class Assembly:
     """The message that is coming in on a lane.
@@ -66,13 +69,14 @@ class Assembly:
         if final and not self.size:  # the usual case: it came in one piece
             return chunk
         self.size = size
-        self._pieces.append(chunk)
-        self._loose += len(chunk)
+        if chunk:
+            self._pieces.append(chunk)
+            self._loose += len(chunk)
         if final and not self._data:
             message = memoryview(b"".join(self._pieces))
             self.clear()
             return message
-        if final or self._loose >= _LOOSE:
+        if final or self._loose >= _LOOSE or len(self._pieces) >= _LOOSE_PIECES:
             for piece in self._pieces:
                 self._data += piece
             self._pieces.clear()

@@ -170,6 +170,7 @@ class HostLink:
 
         A member that has another connection gets this one instead: the caller then drops the old one, without
         `Member.close`, and feeds nothing more from it. Not before: a hello that is refused ends nobody's connection.
+        A member that has ended for it is closed already.
 
         Raises:
             LinkViolation: it is no hello.
@@ -193,6 +194,7 @@ class HostLink:
         ended = known or self._longest_away()
         if ended is not None:
             self.forget(ended)
+            ended.close(now)  # others may send what was on the way to it
         elif len(self.members) >= self._members_limit:
             return Admission(None, Bye(Reason.FULL, ()).encode())
         epoch = next(self._epochs)

@@ -42,7 +42,8 @@ class Pipe(ABC):
         pipe may offer whose wire calls it.
 
         Arguments:
-            sink: called from the loop from now on. What it raises is the pipe's end.
+            sink: called from the loop from now on, until this end closes the pipe. What it raises is the pipe's end,
+                and it is called no more.
 
         Returns:
             Whether it is so; `receive` then only waits for the end, and raises it. False, the default, changes nothing.

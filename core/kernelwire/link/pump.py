@@ -26,13 +26,7 @@ SMALL_FRAME: Final = FIRST_FRAME // 2
 BATCH: Final = 192 * 1024
 """Bytes of frames that go onto the pipe as one piece, as soon as they are so many."""
 
-
 _LAST: Final = (Bye, LinkViolation)
-
-
-class _Over(Exception):  # noqa: N818 - an end, and not always an error
-    def __init__(self, why: Exception | Bye) -> None:
-        self.why = why
 
 
 def boot_time() -> float:
@@ -87,38 +81,48 @@ async def pump(
         on_events: called with what the machine says happened.
         bell: rung when the machine may have something to send.
         clock: the machine's.
-        on_sent: called after each frame that the pipe has taken.
+        on_sent: called after each piece, of one frame or several, that the pipe has taken.
     """
     over = False
+    why: Exception | Bye | None = None
     due = 0.0  # when who writes will look again by itself
+
+    def end(reason: Exception | Bye) -> None:
+        # Whatever a pipe makes of what is raised where it hands over.
+        nonlocal over, why
+        over, why = True, reason
+        bell.ring()
 
     def take(plaintexts: Sequence[bytes]) -> None:
         nonlocal due
         if over:  # the machine may be on another connection now
-            raise _Over(ConnectionLost("this came too late"))
+            raise ConnectionLost("this came too late")
         events: list[Any] = []
         now = clock()
         try:
-            for plaintext in plaintexts:
-                events += machine.receive(plaintext, now)
-                if events and isinstance(events[-1], _LAST):
-                    raise _Over(events[-1])
-        finally:
-            on_events(events)
-        if machine.has_frame(now):
-            bell.ring()
-        elif (wake_at := machine.wake_at()) is not None and wake_at < due:
-            due = wake_at
-            bell.hasten(wake_at - now)  # to wake who sends for nothing, with each frame, costs more than to look
+            try:
+                for plaintext in plaintexts:
+                    events += machine.receive(plaintext, now)
+                    if events and isinstance(events[-1], _LAST):
+                        break
+            finally:
+                on_events(events)  # what the machine has taken counts
+            if machine.has_frame(now):
+                bell.ring()
+            elif (wake_at := machine.wake_at()) is not None and wake_at < due:
+                due = wake_at
+                bell.hasten(wake_at - now)  # to wake who sends for nothing, with each frame, costs more than to look
+        except Exception as error:
+            end(error)
+            raise
+        if events and isinstance(events[-1], _LAST):
+            end(events[-1])
+            raise ConnectionLost("nothing that comes after this counts")
 
     async def read() -> Exception | Bye:
-        try:
-            if pipe.pour(take):
-                await pipe.receive()
-            while True:
-                take((await pipe.receive(),))
-        except _Over as end:
-            return end.why
+        pipe.pour(take)  # where it does, only its end is received
+        while True:
+            take((await pipe.receive(),))
 
     async def write() -> Exception | Bye:
         nonlocal due
@@ -155,7 +159,7 @@ async def pump(
             task.add_done_callback(_look_at)
             task.cancel()
         await asyncio.wait(tasks, timeout=LETTING_GO)
-    return _reason(reasons[0])
+    return why or _reason(reasons[0])
 
 
 def _reason(task: "asyncio.Task[Exception | Bye]") -> Exception | Bye:

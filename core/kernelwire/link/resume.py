@@ -112,8 +112,6 @@ class OutLane:
         self.kept = 0
         self._source = source
         self._throttle = throttle or Throttle()
-        self._window = WINDOW[lane]
-        self._beyond = max(0, self._window - OWN)
         self._items: deque[Payload] = deque()  # begun, and not handled as far as we know
         self._first = 1  # the number of the first of them
         self._at = 0  # which of them is being sent
@@ -121,6 +119,8 @@ class OutLane:
         self._reached = (1, 0)  # the number of the first message, and of its first byte, that were never sent
         self._sent = 0  # bytes, on this connection
         self._granted = 0
+        self._window = 0  # the receiver's: how much it lets be on the way
+        self._beyond = 0  # how much of that the throttle has a say in
 
     @property
     def has_more(self) -> bool:
@@ -197,6 +197,9 @@ class OutLane:
             raise LinkViolation("a message was acknowledged that was never sent")
         if status.granted < self._granted:
             raise LinkViolation("credit was taken back")
+        if not self._granted:  # before it granted anything, it can have accepted nothing
+            self._window = status.granted
+            self._beyond = max(0, self._window - OWN)
         self._granted = status.granted
         self._throttle.on_the_way(self._window - self._granted + self._sent)
         self._throttle.accepted(status.granted - self._window, now)
@@ -224,7 +227,7 @@ class OutLane:
 
     def pause(self) -> None:
         """No connection."""
-        self._granted = self._sent = 0
+        self._granted = self._sent = self._window = self._beyond = 0
         self._throttle.begin()
 
     def _room(self) -> int:
@@ -261,6 +264,10 @@ class InLane:
         self.room = True
         self.unsaid = 0
         self._lane = lane
+        self._window = window = WINDOW[lane]
+        # News of room are due while so much is left of the credit at the most: a sender that keeps to less than a
+        # window must never wait for good.
+        self._low = max(window - _SPARSE_BYTES, window // 2)
         self._assembly = Assembly(max_message_bytes)
         self._received = 0
         self._accepted = 0  # bytes, on this connection
@@ -298,8 +305,7 @@ class InLane:
             return True
         if not self.room:
             return self.unsaid > 0 and self._heavy >= _SPARSE_BYTES
-        # What is left must never be so little that the sender waits for good.
-        return self._heavy >= _SPARSE_BYTES or self._granted - self._accepted <= WINDOW[self._lane] // 2
+        return self._granted - self._accepted <= self._low
 
     @property
     def is_under_way(self) -> bool:
@@ -308,12 +314,12 @@ class InLane:
 
     def has_news(self) -> bool:
         """Whether there is anything to tell."""
-        return self.unsaid > 0 or (self.room and self._granted < self._accepted + WINDOW[self._lane])
+        return self.unsaid > 0 or (self.room and self._granted < self._accepted + self._window)
 
     def status(self) -> Status:
         """The news, which count as told then."""
         if self.room:
-            self._granted = self._accepted + WINDOW[self._lane]
+            self._granted = self._accepted + self._window
         self.unsaid = self._heavy = 0
         return Status(int(self._lane), self._received, self._granted)
 

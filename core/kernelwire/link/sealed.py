@@ -117,26 +117,25 @@ class SealedPipe:
         return self._seal.open(await self._next())
 
     def pour(self, sink: Callable[[Sequence[bytes]], None]) -> bool:
-        """As :meth:`kernelwire.link.pipe.Pipe.pour`, with the plaintexts of what came in one piece. Raises, and has the
-        pipe raise, as `receive`, when all before that has been handed over.
+        """As :meth:`kernelwire.link.pipe.Pipe.pour`, with all plaintexts that come in one piece. Raises, and has the pipe
+        raise, as `receive`, once those before have been handed over.
+
+        What came in one piece with the handshake goes to `sink` in any case.
         """
-        unseal = self._seal.open
+        unseal, deframe = self._seal.open, self._deframer.feed
 
         def take(data: bytes | memoryview) -> None:
-            waiting, self._frames = self._frames, []
-            frames = [*reversed(waiting), *self._deframer.feed(data)]
             plaintexts: list[bytes] = []
             try:
-                for sealed in frames:
+                for sealed in deframe(data):
                     plaintexts.append(unseal(sealed))  # noqa: PERF401 - those before one that does not open count
             finally:
                 if plaintexts:
                     sink(plaintexts)
 
-        if not self._pipe.pour(take):
-            return False
-        take(b"")  # there may be frames that came in one piece with the handshake
-        return True
+        while self._frames:
+            sink((unseal(self._frames.pop()),))
+        return self._pipe.pour(take)
 
     async def _next(self) -> memoryview:
         while not self._frames:

@@ -151,6 +151,8 @@ class Server:
         line = Line(member, task, admission.answer)
         if (replaced := self._lines.get(member.identity)) is not None:
             replaced.replace()
+            if replaced.member is not member:  # it was given up, and has no connection to say so any more
+                replaced.member.close(self._clock())
         self._lines[member.identity] = line
         self.end.connected = len(self._lines)
         if admission.is_new:

@@ -1,8 +1,8 @@
 """How much of a lane's window its sender uses. Sans-I/O.
 
-What is on the way delays what comes after it, and waits at whoever runs the pipe while the receiver is slow. So a sender
-goes beyond :data:`OWN` only while the receiver takes that much in no time; and all who send over one intermediary share
-what they have beyond it.
+What is on the way delays what comes after it, and waits at whoever runs the pipe while the receiver is slow. So a
+sender goes beyond :data:`OWN` only while the receiver takes that much in no time; and all who send over one intermediary
+share what they have beyond it.
 """
 
 from typing import Final
@@ -34,8 +34,6 @@ class Throttle:
     Arguments:
         pool: shared with others; one of its own if None.
 
-    Attributes:
-        most: bytes that may be on the way.
     """
 
     def __init__(self, pool: Pool | None = None) -> None:
@@ -46,6 +44,7 @@ class Throttle:
 
     @property
     def most(self) -> int:
+        """Bytes that may be on the way."""
         return OWN + self._taken + self._pool.left if self._is_swift else OWN
 
     def begin(self) -> None:
@@ -54,13 +53,13 @@ class Throttle:
         self._is_swift, self._since = False, None
 
     def on_the_way(self, size: int) -> None:
-        """So many bytes are."""
+        """So many bytes are, as far as the receiver's news say."""
         taken = max(0, size - OWN)
         self._pool.left += self._taken - taken
         self._taken = taken
 
     def accepted(self, total: int, now: float) -> None:
-        """So many bytes have been accepted on this connection."""
+        """So many bytes have been accepted on this connection, as was heard at that time."""
         if self._since is None:
             self._since = total, now
             return

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from kernelwire.errors import LinkViolation
-from kernelwire.link import resume
+from kernelwire.link import resume, throttle
 from kernelwire.link.envelope import Payload
 from kernelwire.link.queue import Queue
 from kernelwire.link.records import Data, Lane, Position, Status
@@ -24,6 +24,7 @@ from kernelwire.link.resume import (
     OutLane,
     decide,
 )
+from kernelwire.link.throttle import OWN, Pool, Throttle
 
 # The tables.
 
@@ -161,7 +162,8 @@ def test_what_is_handled_is_not_kept() -> None:
     assert lane.kept == 0
 
 
-def test_nothing_new_is_begun_while_too_much_is_kept() -> None:
+def test_nothing_new_is_begun_while_too_much_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(throttle, "OWN", 2 * KEPT_LIMIT)
     lane = sender(bytes(KEPT_LIMIT), b"second", granted=2 * KEPT_LIMIT)
     assert [(seq, final) for seq, _, final in sent(lane, 2**20)][-1] == (1, True)
     lane.on_status(Status(1, 1, 2 * KEPT_LIMIT), 0.0)
@@ -338,6 +340,41 @@ def test_news_of_many_small_messages_come_at_once() -> None:
     assert lane.wants_status()
 
 
+def test_news_of_room_come_to_a_sender_that_keeps_to_less_than_the_window() -> None:
+    into = receiver(limit=2**30)
+    into.room = False
+    while into._accepted < OWN:
+        into.on_data(data(into.position.received + 1, bytes(8192)))
+        if into.wants_status():
+            assert into.status().granted == WINDOW[Lane.D]
+    assert not into.wants_status()
+    into.room = True
+    assert into.wants_status()
+    assert into.status().granted == into._accepted + WINDOW[Lane.D]
+
+
+@pytest.mark.parametrize("window", [1, 1000, OWN - 1, OWN, WINDOW[Lane.D], 2**40])
+def test_a_receiver_may_choose_any_window(window: int) -> None:
+    """The other end need not know it, and an earlier version had another."""
+    lane = sender(bytes(3 * OWN), granted=window)
+    size = sum(len(chunk) for _, chunk, _ in sent(lane, 2**16))
+    assert size == min(window, OWN)
+    lane.on_status(Status(1, 0, window + size), 1000.0)  # all of it was accepted
+    assert sum(len(chunk) for _, chunk, _ in sent(lane, 2**16)) == min(window, OWN)
+
+
+def test_the_window_is_learned_anew_on_each_connection() -> None:
+    lane = sender(bytes(3 * OWN), granted=WINDOW[Lane.D])
+    sent(lane, 2**16)
+    lane.pause()
+    lane.resume(Position(0, 0))
+    assert not lane.has_more
+    lane.on_status(Status(1, 0, 0), 0.0)  # news, but no room
+    assert not lane.has_more
+    lane.on_status(Status(1, 0, 1000), 0.0)
+    assert sum(len(chunk) for _, chunk, _ in sent(lane, 2**16)) == 1000
+
+
 @pytest.mark.parametrize("room", [True, False])
 def test_who_wants_to_tell_something_has_something_to_tell(room: bool) -> None:
     """Else the link would ask for ever for a frame that is empty."""
@@ -354,6 +391,8 @@ def test_who_wants_to_tell_something_has_something_to_tell(room: bool) -> None:
 # Both halves, and a wire that may break at any moment, against a plain list.
 
 SMALL_WINDOW = 50
+SMALL_OWN = 30
+SMALL_SHARED = 15
 SMALL_KEPT = 120
 LARGEST = 90
 
@@ -362,7 +401,8 @@ class LaneAndModel(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.source = Queue()
-        self.out = OutLane(Lane.D, self.source)
+        self.pool = Pool()
+        self.out = OutLane(Lane.D, self.source, Throttle(self.pool))
         self.into = InLane(Lane.D, LARGEST)
         self.there: deque[Data] = deque()  # on the wire
         self.back: deque[Status] = deque()
@@ -487,6 +527,8 @@ class LaneAndModel(RuleBasedStateMachine):
                 self.hear()
         assert self.delivered == self.messages
         assert self.out.kept == 0
+        self.cut()
+        assert self.pool.left == SMALL_SHARED
 
     # What always holds.
 
@@ -508,6 +550,12 @@ class LaneAndModel(RuleBasedStateMachine):
         assert sum(len(data.chunk) for data in self.there) <= SMALL_WINDOW
 
     @invariant()
+    def beyond_its_own_a_sender_takes_from_what_is_shared(self) -> None:
+        there = sum(len(data.chunk) for data in self.there)
+        assert there <= SMALL_OWN + SMALL_SHARED - self.pool.left
+        assert 0 <= self.pool.left <= SMALL_SHARED
+
+    @invariant()
     def without_room_no_more_comes_than_a_window(self) -> None:
         assert self.into.room or self.full_for <= SMALL_WINDOW
 
@@ -520,6 +568,8 @@ class LaneAndModel(RuleBasedStateMachine):
 def test_a_lane_is_what_the_model_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resume, "WINDOW", dict.fromkeys(Lane, SMALL_WINDOW))
     monkeypatch.setattr(resume, "KEPT_LIMIT", SMALL_KEPT)
+    monkeypatch.setattr(throttle, "OWN", SMALL_OWN)
+    monkeypatch.setattr(throttle, "SHARED", SMALL_SHARED)
     monkeypatch.setattr(resume, "_SPARSE_BYTES", 30)
     monkeypatch.setattr(resume, "_SPARSE_MESSAGES", 3)
     run_state_machine_as_test(
