@@ -1,8 +1,8 @@
 """How much of a lane's window its sender uses. Sans-I/O.
 
 What is on the way delays what comes after it, and waits at whoever runs the pipe while the receiver is slow. So a
-sender goes beyond :data:`OWN` only while the receiver takes that much in no time; and all who send over one intermediary
-share what they have beyond it.
+sender goes beyond :data:`OWN` only while the receiver takes that much in no time; and all who send over one
+intermediary share what they have beyond it.
 """
 
 from typing import Final

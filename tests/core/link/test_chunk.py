@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kernelwire.errors import LinkViolation
+from kernelwire.link import chunk as module
 from kernelwire.link.chunk import Assembly, cut
 from kernelwire.link.envelope import Payload
 
@@ -109,3 +110,45 @@ def test_what_was_refused_does_not_count() -> None:
 
 def test_a_message_as_large_as_the_limit_is_fine() -> None:
     assert assembled(Assembly(5), [b"abcd", b"e"]) == b"abcde"
+
+
+# How much is kept as it came
+
+LOOSE = module._LOOSE
+
+
+@pytest.mark.parametrize("size", [LOOSE - 1, LOOSE, LOOSE + 1, 2 * LOOSE - 1, 2 * LOOSE, 2 * LOOSE + 70_000])
+@pytest.mark.parametrize("step", [60_000, LOOSE])
+def test_messages_of_any_size_come_back(size: int, step: int) -> None:
+    whole = bytes(range(251)) * (size // 251 + 1)
+    chunks = [whole[at : min(at + step, size)] for at in range(0, size, step)]
+    assembly = Assembly(size)
+    for _ in range(2):
+        assert assembled(assembly, chunks) == whole[:size]
+
+
+@given(st.lists(st.binary(max_size=30), min_size=1, max_size=20), st.integers(1, 40), st.integers(1, 6))
+def test_where_the_bounds_are_does_not_matter(chunks: list[bytes], loose: int, pieces: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_LOOSE", loose)
+        patch.setattr(module, "_LOOSE_PIECES", pieces)
+        assembly = Assembly(1000)
+        for _ in range(2):
+            assert assembled(assembly, chunks) == b"".join(chunks)
+
+
+def test_small_pieces_do_not_keep_the_large_frames_in_which_they_came() -> None:
+    assembly = Assembly(10_000)
+    for _ in range(5_000):
+        assembly.add(memoryview(bytes(100))[:1], final=False)
+        assert len(assembly._pieces) < module._LOOSE_PIECES
+    assert assembly.size == 5_000
+    assert assembled(assembly, [b"x"]) == bytes(5_000) + b"x"
+
+
+def test_empty_pieces_cost_nothing() -> None:
+    assembly = Assembly(10)
+    for _ in range(1_000):
+        assembly.add(memoryview(b""), final=False)
+    assert not assembly._pieces
+    assert assembled(assembly, [b"", b"x"]) == b"x"

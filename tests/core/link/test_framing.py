@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kernelwire.errors import LinkViolation
-from kernelwire.link.framing import MAGIC, PREAMBLE, VERSION, Deframer, WrongVersion, frame
+from kernelwire.link.framing import MAGIC, PREAMBLE, VERSION, Deframer, WrongVersion, frame, head
 
 LIMIT = 1000
 
@@ -19,6 +19,7 @@ def greeted() -> Deframer:
 def test_a_frame_is_its_length_and_its_bytes() -> None:
     assert frame(b"abc") == b"\0\0\0\x03abc"
     assert frame(b"") == b"\0\0\0\0"
+    assert head(b"abc") + b"abc" == frame(b"abc")
     assert b"kernelwire link\0" + bytes([VERSION]) == PREAMBLE
 
 
@@ -31,6 +32,31 @@ def test_the_pieces_do_not_matter(frames: list[bytes], data: st.DataObject) -> N
     for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True):
         found += deframer.feed(stream[start:end])
     assert found == frames
+
+
+KINDS = st.sampled_from((bytes, memoryview, bytearray, lambda data: memoryview(bytearray(data))))
+
+
+@given(st.lists(st.binary(max_size=LIMIT), max_size=8), st.data())
+def test_nor_does_what_the_pieces_are(frames: list[bytes], data: st.DataObject) -> None:
+    stream = PREAMBLE + b"".join(map(frame, frames))
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=12)))
+    deframer = Deframer(LIMIT)
+    found: list[memoryview] = []
+    for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True):
+        piece = data.draw(KINDS)(stream[start:end])
+        found += deframer.feed(piece)
+        under = piece.obj if isinstance(piece, memoryview) else piece
+        if isinstance(under, bytearray):  # whose owner takes it for the next
+            under[:] = bytes(len(under))
+    assert found == frames
+
+
+def test_a_frame_in_a_view_of_what_nobody_alters_is_no_copy() -> None:
+    event = b"some head" + frame(b"one") + frame(b"another")
+    found = greeted().feed(memoryview(event)[9:])
+    assert found == [b"one", b"another"]
+    assert all(each.obj is event for each in found)
 
 
 def test_one_byte_at_a_time() -> None:

@@ -12,7 +12,8 @@ from kernelwire.link.host import MEMBERS_LIMIT, RESUME_WINDOW, Admission, HostLi
 from kernelwire.link.log import ENTRY_OVERHEAD, Log
 from kernelwire.link.peer import DEAD_AFTER, STATUS_AFTER, Timing
 from kernelwire.link.records import Bye, Control, Hello, Lane, Ping, Position, Reason, Status, Welcome, decode
-from kernelwire.link.resume import NOTHING, Outcome
+from kernelwire.link.resume import NOTHING, WINDOW, Outcome
+from kernelwire.link.throttle import OWN
 from kernelwire.messages import WireMessage
 
 NOW = 1000.0
@@ -212,6 +213,23 @@ def test_only_the_member_itself_is_forgotten() -> None:
     link.forget(new)
     link.forget(new)
     assert link.members == {}
+
+
+def test_who_ends_leaves_its_part_of_what_is_shared_to_others() -> None:
+    link = host()
+    member = admitted(link, hello())
+    shared = link._pool.left
+    member.peer.receive(Status(1, 0, WINDOW[Lane.D]).encode(), NOW)
+    member.peer.receive(Status(1, 0, WINDOW[Lane.D] + OWN).encode(), NOW)  # in no time
+    for _ in range(30):
+        member.send(Channel.SHELL, WireMessage([bytes(99_000)]))
+    while member.peer.next_frame(NOW):
+        pass
+    assert link._pool.left < shared
+    admission = link.greet(hello(attempt=2), NOW)  # from somebody who has forgotten all
+    assert admission.ended is member
+    assert not member.peer.up
+    assert link._pool.left == shared
 
 
 def test_no_two_sessions_have_one_epoch() -> None:

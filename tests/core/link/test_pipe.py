@@ -24,6 +24,17 @@ def test_what_there_is_to_write(abstract: type, methods: dict[str, list[str]]) -
         abstract()
 
 
+async def test_the_short_cuts_are_optional() -> None:
+    near, far = pair()
+    assert "pour" not in vars(MemoryPipe)
+    poured: list[object] = []
+    assert not far.pour(poured.append)
+    assert not near.send_now([b"not sent"])
+    await near.send(b"there")
+    assert await far.receive() == b"there"
+    assert poured == []
+
+
 async def test_a_pipe_of_three_methods() -> None:
     near, far = pair()
     assert isinstance(near, Pipe)

@@ -5,15 +5,18 @@ what the test says.
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from typing import Any, cast
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kernelwire.errors import ConnectionLost, LinkViolation
 from kernelwire.link import pump as module
-from kernelwire.link.pump import boot_time, pump
-from kernelwire.link.records import Bye, Reason
+from kernelwire.link.peer import FIRST_FRAME
+from kernelwire.link.pump import BATCH, boot_time, gather, pump
+from kernelwire.link.records import FRAME_LIMIT, Bye, Reason
 from kernelwire.link.sealed import SealedPipe
 from kernelwire.link.waking import Bell
 
@@ -27,20 +30,37 @@ async def _no_task_is_left() -> AsyncIterator[None]:
 
 
 class Plain:
-    """In the place of a sealed pipe."""
+    """In the place of a sealed pipe.
+
+    Attributes:
+        pieces: what it has taken, each as so many frames.
+    """
 
     def __init__(self) -> None:
-        self.sent: list[bytes] = []
+        self.pieces: list[tuple[bytes, ...]] = []
         self.incoming: asyncio.Queue[bytes | BaseException] = asyncio.Queue()
         self.room = asyncio.Event()
         self.room.set()
         self.failure: BaseException | None = None
 
-    async def send(self, plaintext: bytes) -> None:
+    @property
+    def sent(self) -> list[bytes]:
+        return [plaintext for piece in self.pieces for plaintext in piece]
+
+    def send_now(self, plaintexts: Sequence[bytes]) -> Awaitable[None] | None:
+        return self._send(plaintexts)
+
+    async def _send(self, plaintexts: Sequence[bytes]) -> None:
         await self.room.wait()
+        self._take(plaintexts)
+
+    def _take(self, plaintexts: Sequence[bytes]) -> None:
         if self.failure is not None:
             raise self.failure
-        self.sent.append(plaintext)
+        self.pieces.append(tuple(plaintexts))
+
+    def pour(self, sink: Callable[[bytes], None]) -> bool:
+        return False
 
     async def receive(self) -> bytes:
         data = await self.incoming.get()
@@ -51,6 +71,36 @@ class Plain:
     def bring(self, *data: bytes | BaseException) -> None:
         for each in data:
             self.incoming.put_nowait(each)
+
+
+class Swift(Plain):
+    """With both short cuts."""
+
+    sink: Callable[[bytes], None] | None = None
+
+    def send_now(self, plaintexts: Sequence[bytes]) -> Awaitable[None] | None:
+        if not self.room.is_set():
+            return self._send(plaintexts)
+        self._take(plaintexts)
+        return None
+
+    def pour(self, sink: Callable[[bytes], None]) -> bool:
+        self.sink = sink
+        return True
+
+    def bring(self, *data: bytes | BaseException) -> None:
+        for each in data:
+            if isinstance(each, BaseException):
+                super().bring(each)
+            elif self.sink is not None:
+                try:
+                    self.sink(each)
+                except Exception as error:  # noqa: BLE001 - whatever it is
+                    self.on_error(error)
+
+    def on_error(self, error: Exception) -> None:
+        self.sink = None
+        super().bring(error)
 
 
 class Machine:
@@ -88,10 +138,10 @@ class Machine:
 
 
 class Running:
-    """A pump under way."""
+    """A pump under way, on a pipe of this kind."""
 
-    def __init__(self) -> None:
-        self.pipe, self.machine, self.bell = Plain(), Machine(), Bell()
+    def __init__(self, kind: type[Plain] = Plain) -> None:
+        self.pipe, self.machine, self.bell = kind(), Machine(), Bell()
         self.events: list[Any] = []
         self.sent = 0
         self.clock = asyncio.get_running_loop().time
@@ -126,9 +176,16 @@ class Running:
         await asyncio.wait([self.task])
 
 
+@pytest.fixture(params=[Plain, Swift])
+def kind(request: pytest.FixtureRequest) -> type[Plain]:
+    """Of pipe: without the short cuts, and with them."""
+    found: type[Plain] = request.param
+    return found
+
+
 @pytest.fixture
-async def running() -> AsyncIterator[Running]:
-    running = Running()
+async def running(kind: type[Plain]) -> AsyncIterator[Running]:
+    running = Running(kind)
     await settle()
     yield running
     await running.stop()
@@ -226,11 +283,10 @@ async def test_a_goodbye(running: Running) -> None:
     assert running.events == [b"the last", bye]
 
 
-async def test_a_goodbye_counts_even_if_sending_fails_at_that_moment(running: Running) -> None:
+async def test_a_goodbye_counts_even_if_sending_fails_at_that_moment(kind: type[Plain]) -> None:
     bye = Bye(Reason.CLOSED, ())
-    running.machine.made[b"bye"] = [bye]
     for _ in range(20):  # it must not depend on the order in which a set happens to be
-        each = Running()
+        each = Running(kind)
         each.machine.made[b"bye"] = [bye]
         each.pipe.room.clear()
         each.send(b"1")
@@ -249,13 +305,14 @@ async def test_broken_rules(running: Running) -> None:
     assert running.events[0] == b"what came before counts"
 
 
-async def test_a_machine_or_a_caller_that_raises(running: Running) -> None:
+async def test_a_machine_or_a_caller_that_raises(running: Running, kind: type[Plain]) -> None:
     error = LinkViolation("no machine any more")
     running.machine.made[b"x"] = error
     running.pipe.bring(b"x")
     assert await running.task is error
-    other = Running()
-    other.pipe.bring(b"a mistake")
+    other = Running(kind)
+    await settle()
+    other.pipe.bring(b"a mistake", b"too late")
     assert isinstance(await other.task, ValueError)
 
 
@@ -270,8 +327,8 @@ async def test_silence_ends_it_even_if_nothing_can_be_sent(running: Running) -> 
     await running.stop()
 
 
-async def test_silence_is_judged_anew_when_its_time_has_come() -> None:
-    running = Running()
+async def test_silence_is_judged_anew_when_its_time_has_come(kind: type[Plain]) -> None:
+    running = Running(kind)
     running.machine.dies = running.clock() + 0.01
     await settle(3)
     running.machine.dies = running.clock() + 0.05  # something has come
@@ -281,12 +338,109 @@ async def test_silence_is_judged_anew_when_its_time_has_come() -> None:
     assert "too long" in str(reason)
 
 
+class Hiding(Swift):
+    """Makes another error of what its sink raises."""
+
+    def on_error(self, error: Exception) -> None:
+        super().on_error(ConnectionResetError("broken"))
+
+
+class Careless(Swift):
+    """Takes no notice of what its sink raises."""
+
+    def on_error(self, error: Exception) -> None:
+        pass
+
+
+@pytest.mark.parametrize("kind", [Hiding, Careless], indirect=True)
+async def test_why_it_ended_does_not_depend_on_what_the_pipe_makes_of_it(running: Running) -> None:
+    bye = Bye(Reason.CLOSED, ())
+    running.machine.made[b"bye"] = [bye]
+    running.pipe.bring(b"bye", b"too late")
+    assert await running.task is bye
+    assert running.events == [bye]
+
+
+@pytest.mark.parametrize("kind", [Careless], indirect=True)
+async def test_after_an_error_nothing_reaches_the_machine(running: Running) -> None:
+    error = LinkViolation("no machine any more")
+    running.machine.made[b"x"] = error
+    running.pipe.bring(b"x", b"too late")
+    assert await running.task is error
+    assert running.events == []
+
+
+@pytest.mark.parametrize("kind", [Swift], indirect=True)
+async def test_what_a_pipe_has_kept_back_is_taken_as_well(running: Running) -> None:
+    running.pipe.incoming.put_nowait(b"a")
+    await settle()
+    running.pipe.bring(b"b")
+    assert running.events == [b"a", b"b"]
+
+
+# Several frames at a time
+
+
+def frames_of(machine: Machine, most: int) -> tuple[list[int], bool]:
+    frames, left = gather(machine, 0.0, most)
+    return [len(frame) for frame in frames], left
+
+
+def test_gathered_is_what_there_is() -> None:
+    machine = Machine()
+    assert frames_of(machine, BATCH) == ([], False)
+    machine.frames += [b"1", b"22", b"333"]
+    assert frames_of(machine, BATCH) == ([1, 2, 3], False)
+    assert not machine.frames
+
+
+@pytest.mark.parametrize(("most", "count"), [(1, 1), (FIRST_FRAME, 1), (2 * FRAME_LIMIT, 2), (BATCH, 4)])
+def test_gathered_is_no_more_than_it_may_be_but_one_frame_always(most: int, count: int) -> None:
+    machine = Machine()
+    machine.frames += [bytes(FRAME_LIMIT)] * 10
+    assert frames_of(machine, most) == ([FRAME_LIMIT] * count, True)
+    assert len(machine.frames) == 10 - count
+
+
+@given(st.lists(st.integers(1, FRAME_LIMIT), max_size=40), st.integers(1, BATCH))
+def test_everything_is_gathered_in_order_and_to_measure(sizes: list[int], most: int) -> None:
+    machine = Machine()
+    machine.frames += map(bytes, sizes)
+    found: list[int] = []
+    left = True
+    while left:
+        piece, left = frames_of(machine, most)
+        assert len(piece) <= 1 or sum(piece) <= most
+        found += piece
+    assert found == sizes
+
+
+async def test_pieces_grow_from_the_first_frame_on(running: Running) -> None:
+    """A piece that is cut in the middle is lost whole, and no wire is known to carry large ones before it has."""
+    running.send(*[bytes(FRAME_LIMIT)] * 20)
+    await settle()
+    counts = [len(piece) for piece in running.pipe.pieces]
+    assert counts == [1, 1, 1, 1, 1, 2, 4, 4, 4, 1]
+    assert running.sent == len(counts)
+
+
+async def test_a_full_pipe_is_given_nothing_more_before_there_is_room(running: Running) -> None:
+    running.pipe.room.clear()
+    running.send(b"1", b"2")
+    await settle()
+    assert running.pipe.sent == []
+    assert list(running.machine.frames) == [b"2"]  # it may become something better meanwhile
+    running.pipe.room.set()
+    await settle()
+    assert running.pipe.sent == [b"1", b"2"]
+
+
 # Cancellation
 
 
 @pytest.mark.parametrize("turns", [0, 1, 2, 5])
-async def test_cancelled_at_any_time_it_leaves_nothing(turns: int) -> None:
-    running = Running()
+async def test_cancelled_at_any_time_it_leaves_nothing(turns: int, kind: type[Plain]) -> None:
+    running = Running(kind)
     running.pipe.room.clear()
     running.send(b"1")
     await settle(turns)
@@ -298,9 +452,9 @@ async def test_cancelled_at_any_time_it_leaves_nothing(turns: int) -> None:
 class Stubborn(Plain):
     """Does not end what is under way when it is cancelled."""
 
-    async def send(self, plaintext: bytes) -> None:
+    async def _send(self, plaintexts: Sequence[bytes]) -> None:
         await self._insist(self.room.wait())
-        self.sent.append(plaintext)
+        self._take(plaintexts)
 
     async def receive(self) -> bytes:
         data = await self._insist(self.incoming.get())
@@ -315,18 +469,23 @@ class Stubborn(Plain):
         return task.result()
 
 
+class SwiftAndStubborn(Stubborn, Swift):
+    """Nor does this one, and it goes on handing over."""
+
+
+@pytest.mark.parametrize("kind", [Stubborn, SwiftAndStubborn], indirect=True)
 async def test_a_pipe_that_does_not_let_go_holds_nobody_up_and_reaches_the_machine_no_more(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, kind: type[Plain]
 ) -> None:
     monkeypatch.setattr(module, "LETTING_GO", 0.01)
-    running = Running()
-    running.pipe.__class__ = Stubborn
+    running = Running(kind)
     running.pipe.room.clear()
     running.send(b"1", b"2")
     running.machine.dies = running.clock()
     assert isinstance(await running.task, ConnectionLost)
     running.pipe.room.set()
     running.pipe.bring(b"late")
+    running.pipe.bring(ConnectionLost("the end of it"))
     await settle()
     assert running.pipe.sent == [b"1"]
     assert list(running.machine.frames) == [b"2"]

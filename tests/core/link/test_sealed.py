@@ -1,6 +1,7 @@
 """A sealed pipe: who may open one, how long that may take, and what becomes of bytes that somebody has touched."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable
 
 import pytest
@@ -11,7 +12,7 @@ from kernelwire.link.framing import MAGIC, PREAMBLE, VERSION, Deframer, WrongVer
 from kernelwire.link.records import FRAME_LIMIT
 from kernelwire.link.sealed import SealedPipe, Secrets
 
-from ._pipes import MemoryPipe, pair, settle
+from ._pipes import CAPACITY, MemoryPipe, SwiftPipe, pair, settle, swift_pair
 
 PRIVATE = seal.new_private_key()
 SECRET = seal.new_secret()
@@ -267,3 +268,160 @@ async def test_a_recorded_client_is_answered_and_gets_nowhere(ends: tuple[Memory
         await host.receive()
     dialling.cancel()
     await asyncio.wait([dialling])
+
+
+# What is handed over where it comes, and sent where there is room
+
+
+@pytest.fixture
+def swift_ends() -> tuple[SwiftPipe, SwiftPipe]:
+    return swift_pair()
+
+
+async def test_what_comes_is_poured_in_the_moment_in_which_it_comes(swift_ends: tuple[SwiftPipe, SwiftPipe]) -> None:
+    client, host = await connected(*swift_ends)
+    assert client.send_now([b"waits already"]) is None
+    poured: list[bytes] = []
+    assert host.pour(poured.append)
+    assert poured == [b"waits already"]
+    assert client.send_now([b"1", b"2", bytes(FRAME_LIMIT)]) is None
+    assert poured[1:] == [b"1", b"2", bytes(FRAME_LIMIT)]
+    await client.send(b"3")
+    assert poured[-1] == b"3"
+
+
+async def test_a_pipe_that_does_not_pour_is_received_from(ends: tuple[MemoryPipe, MemoryPipe]) -> None:
+    client, host = await connected(*ends)
+    poured: list[bytes] = []
+    assert not host.pour(poured.append)
+    await client.send(b"x")
+    assert await host.receive() == b"x"
+    assert poured == []
+
+
+async def with_the_handshake(near: MemoryPipe, far: MemoryPipe, *plaintexts: bytes) -> tuple[SealedPipe, SealedPipe]:
+    """A client and a host, whose last frame waits; those before it came in one piece with its half of the handshake."""
+    flow = near.incoming
+    flow.frozen = True
+    dialling = asyncio.create_task(SealedPipe.dial(near, CLIENT))
+    host = await SealedPipe.answer(far, HOST)
+    for plaintext in plaintexts:
+        await host.send(plaintext)
+    *together, last = flow._pieces
+    flow._pieces.clear()
+    flow._pieces.extend((b"".join(together), last))
+    flow.thaw()
+    return await dialling, host
+
+
+@pytest.mark.parametrize("pairs", [pair, swift_pair])
+async def test_what_came_in_one_piece_with_the_handshake_is_poured_first(
+    pairs: Callable[[], tuple[MemoryPipe, MemoryPipe]],
+) -> None:
+    client, host = await with_the_handshake(*pairs(), b"1", b"2", b"3")
+    poured: list[bytes] = []
+    if client.pour(poured.append):
+        await host.send(b"4")
+        assert poured == [b"1", b"2", b"3", b"4"]
+    else:
+        assert poured == [b"1", b"2"]
+        assert await client.receive() == b"3"
+
+
+@pytest.mark.parametrize("pairs", [pair, swift_pair])
+async def test_what_is_wrong_with_what_came_first_is_said_at_once(
+    pairs: Callable[[], tuple[MemoryPipe, MemoryPipe]],
+) -> None:
+    client, _ = await with_the_handshake(*pairs(), b"1", b"2", b"3")
+    handed: list[bytes] = []
+
+    def refuse(plaintext: bytes) -> None:
+        handed.append(plaintext)
+        raise LinkViolation("not this")
+
+    with pytest.raises(LinkViolation, match="not this"):
+        client.pour(refuse)
+    assert handed == [b"1"]
+
+
+@pytest.mark.parametrize("trick", TRICKS.keys())
+async def test_nothing_false_is_poured(trick: str, swift_ends: tuple[SwiftPipe, SwiftPipe]) -> None:
+    near, far = swift_ends
+    client, host = await connected(near, far)
+    a, b, c = await sealed_frames(client, far, 3)
+    poured: list[bytes] = []
+    assert host.pour(poured.append)
+    with contextlib.suppress(ConnectionResetError):  # the first of two may have ended it
+        for piece in TRICKS[trick](a, b, c):
+            await near.send(piece)
+    with pytest.raises(SealBroken):
+        await host.receive()
+    with pytest.raises(ConnectionResetError):  # nor anything after it
+        await near.send(c)
+    assert poured == ([b"frame 0"] if trick == "repeated" else [])
+
+
+async def test_what_is_behind_a_false_frame_in_one_piece_is_not_poured(swift_ends: tuple[SwiftPipe, SwiftPipe]) -> None:
+    near, far = swift_ends
+    client, host = await connected(near, far)
+    a, b, c = await sealed_frames(client, far, 3)
+    poured: list[bytes] = []
+    assert host.pour(poured.append)
+    await near.send(a + b[:-1] + bytes([b[-1] ^ 1]) + c)
+    with pytest.raises(SealBroken):
+        await host.receive()
+    assert poured == [b"frame 0"]
+
+
+async def test_what_the_sink_raises_ends_the_pipe(swift_ends: tuple[SwiftPipe, SwiftPipe]) -> None:
+    client, host = await connected(*swift_ends)
+    handed: list[bytes] = []
+
+    def refuse(plaintext: bytes) -> None:
+        handed.append(plaintext)
+        raise LinkViolation("not this")
+
+    assert host.pour(refuse)
+    assert client.send_now([b"1", b"2"]) is None
+    with pytest.raises(LinkViolation, match="not this"):
+        await host.receive()
+    assert handed == [b"1"]
+
+
+@pytest.mark.parametrize("pairs", [pair, swift_pair])
+async def test_several_frames_go_as_one_piece(pairs: Callable[[], tuple[MemoryPipe, MemoryPipe]]) -> None:
+    near, far = pairs()
+    client, host = await connected(near, far)
+    if (waiting := client.send_now([b"1", b"", b"22"])) is not None:
+        await waiting
+    assert len(near.outgoing._pieces) == 1
+    assert [await host.receive() for _ in range(3)] == [b"1", b"", b"22"]
+
+
+async def test_where_the_pipe_is_full_sending_waits(swift_ends: tuple[SwiftPipe, SwiftPipe]) -> None:
+    client, host = await connected(*swift_ends)
+    large = bytes(FRAME_LIMIT)
+    count = 0
+    while (waiting := client.send_now([large])) is None:
+        count += 1
+    assert count >= CAPACITY // FRAME_LIMIT
+    sending = asyncio.ensure_future(waiting)
+    await settle()
+    assert not sending.done()
+    for _ in range(count + 1):  # what waited has its place behind what was taken
+        assert await host.receive() == large
+    await sending
+
+
+@pytest.mark.parametrize("pairs", [pair, swift_pair])
+async def test_on_a_broken_pipe_nothing_counts_as_sent(pairs: Callable[[], tuple[MemoryPipe, MemoryPipe]]) -> None:
+    near, far = pairs()
+    client, _ = await connected(near, far)
+    await far.aclose()
+
+    async def send() -> None:
+        if (waiting := client.send_now([b"x"])) is not None:
+            await waiting
+
+    with pytest.raises(ConnectionResetError):
+        await send()
