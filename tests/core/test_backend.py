@@ -35,6 +35,16 @@ async def test_a_backend_owes_connect_only() -> None:
     await (await backend.connect(info, identity=b"a")).aclose()
 
 
+def test_a_new_kernel_gets_a_key_unless_the_wire_shows_by_itself_who_sent() -> None:
+    class Sealed(ClientOnly):
+        capabilities = Capabilities(encrypted=True)
+
+    keys = {ClientOnly().new_key() for _ in range(3)}
+    assert len(keys) == 3
+    assert all(len(key) >= 32 for key in keys)
+    assert Sealed().new_key() == b""
+
+
 def test_claims_cannot_be_changed() -> None:
     claims = Capabilities()
     for field in dataclasses.fields(claims):

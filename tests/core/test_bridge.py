@@ -851,6 +851,16 @@ async def test_a_bridge_without_a_key_must_be_wanted(scripted: ConnectionInfo) -
             await client.ready(60)
 
 
+async def test_a_bridge_without_a_key_is_served_where_the_wire_needs_none(
+    scripted: ConnectionInfo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(registry.load("tcp")), "new_key", lambda _: b"")  # as where it is encrypted
+    async with open_bridge(scripted, ConnectionInfo(transport="tcp")) as near:
+        assert near.key == b""
+        async with connect(near) as client:
+            await client.ready(60)
+
+
 async def test_a_bridge_that_is_refused_leaves_the_one_who_is_there_alone(scripted: ConnectionInfo) -> None:
     backend = registry.load("ipc")
     taken = backend.prepare(ConnectionInfo(transport="ipc", key=FAR_KEY))

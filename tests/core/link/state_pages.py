@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final, NamedTuple
 
-from kernelwire.link import allowance, client, envelope, host, log, peer, records, resume, server
+from kernelwire.link import allowance, client, envelope, host, log, peer, pump, records, resume, server, throttle
 from kernelwire.link.resume import HELLO_RULES, WELCOME_RULES, Outcome
 
 if __package__:
@@ -50,7 +50,11 @@ LIMITS: Final = (
 )
 CHOICES: Final = (
     (peer, "FIRST_FRAME"),
+    (pump, "BATCH"),
     (resume, "WINDOW"),
+    (throttle, "OWN"),
+    (throttle, "SHARED"),
+    (throttle, "SWIFT"),
     (resume, "KEPT_LIMIT"),
     (peer, "STATUS_AFTER"),
     (peer, "PART_STATUS_AFTER"),

@@ -13,6 +13,7 @@ from kernelwire.errors import (
     PeerGone,
 )
 from kernelwire.link import server as module
+from kernelwire.link.host import Member
 from kernelwire.link.records import (
     Beat,
     Beaten,
@@ -185,6 +186,27 @@ async def test_a_client_that_is_here_and_takes_nothing_is_given_up_loudly(monkey
         assert isinstance(bye, Bye)
         assert bye.reason == Reason.OVERFLOW
         await closed([backend.network.pairs[0][1]])  # although this client does not hang up
+
+
+async def test_who_was_given_up_and_comes_anew_has_left_nothing_on_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "QUEUE_LIMIT", 20_000)
+    monkeypatch.setattr(module, "REPLIES_LIMIT", 50_000)
+    closings: list[Member] = []
+    close = Member.close
+
+    def note(member: Member, now: float) -> None:
+        closings.append(member)
+        close(member, now)
+
+    monkeypatch.setattr(Member, "close", note)
+    backend = MemoryBackend(timing=NEVER)
+    async with await backend.serve(INFO) as kernel:
+        await welcomed(backend.network)
+        backend.network.freeze()  # not even a goodbye goes
+        await _send_until_given_up(kernel)
+        await welcomed(backend.network, b"me", 2)
+        assert len(closings) == 1
+        assert not closings[0].peer.up
 
 
 async def test_control_is_not_held_up_by_what_waits_on_shell(monkeypatch: pytest.MonkeyPatch) -> None:
