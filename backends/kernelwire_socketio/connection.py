@@ -46,7 +46,7 @@ class _WebSocket(aiohttp.ClientWebSocketResponse):
         super().__init__(*arguments, **options)
         self._on_event = on_event
         self._on_end = on_end
-        self._is_full = False
+        self._room: asyncio.Future[None] | None = None  # done when the wire is not full any more
         self._reader: Any
         self._is_tapped = False
 
@@ -56,28 +56,31 @@ class _WebSocket(aiohttp.ClientWebSocketResponse):
         Raises:
             whatever `send_bytes` does.
         """
-        if self._is_full:
+        if self._room is not None and not self._room.done():
             return False
         sending = self.send_bytes(message)
         try:
-            sending.send(None)
+            self._room = sending.send(None)
         except StopIteration:
             return True
         # It has written, and waits for room: that is for who sends the next.
         sending.close()
-        self._is_full = True
+        assert self._room is not None
+        self._room.add_done_callback(_look_at)
         return True
 
     async def send_when_possible(self, message: bytes) -> None:
-        """Send one, and wait while the wire is full."""
+        """Send one, and wait while the wire is full: before, for all that did not wait, and after."""
+        if self._room is not None:
+            await asyncio.wait([self._room])
         await self.send_bytes(message)
-        self._is_full = False
 
     async def receive(self, timeout: float | None = None) -> aiohttp.WSMessage:
         """The next message that is no event."""
         if not self._is_tapped:  # not at once: aiohttp has not put its parser there then
             self._is_tapped = True
-            self._reader = Tap.into(self._writer.transport.get_protocol(), self._reader, self._take)
+            connection = self._response.connection
+            self._reader = Tap.into(connection and connection.protocol, self._reader, self._take)
         row = 0
         while True:
             try:
@@ -126,6 +129,7 @@ class Connection:
         self._on_end = on_end
         self._refused: Refused | None = None
         self._abort: Callable[[], None]
+        self._response: aiohttp.ClientResponse | None = None
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(ssl=address.ssl_context(), force_close=True),
             trust_env=not address.is_local,  # a proxy to one's own machine is never meant
@@ -209,6 +213,8 @@ class Connection:
             if engine in connected_clients:
                 connected_clients.remove(engine)
             await self._session.close()
+            if self._response is not None:
+                self._response.close()  # python-socketio leaves that to whenever it is forgotten
             if engine.ws is not None and engine.ws.close_code == aiohttp.WSCloseCode.OK:
                 # The relay has seen the goodbye, and so all before it; TLS would still wait for one of its own.
                 self._abort()
@@ -217,7 +223,7 @@ class Connection:
                 await asyncio.sleep(0)
 
     def _make_socket(self, *arguments: Any, **options: Any) -> _WebSocket:
-        self._abort = arguments[1].transport.abort
+        self._abort, self._response = arguments[1].transport.abort, arguments[3]
         return _WebSocket(self._take, self._over, *arguments, **options)
 
     def _take(self, name: str, data: memoryview) -> None:
@@ -234,3 +240,9 @@ class Connection:
     def _on_refusal(self, answer: object = None) -> None:
         if isinstance(answer, dict):
             self._refused = Refused.from_answer(answer)
+
+
+def _look_at(room: "asyncio.Future[None]") -> None:
+    """Nobody else may: who sends the next is told by the wire itself that it is gone."""
+    if not room.cancelled():
+        room.exception()

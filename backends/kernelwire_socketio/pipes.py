@@ -9,8 +9,9 @@ from kernelwire.errors import ConnectionLost, WireError
 from kernelwire.link.pipe import Pipe, Sink
 from kernelwire_socketio import events
 
-LIMIT: Final = 8 * 1024 * 1024
-"""Bytes that may wait to be received; the link's window is half of that, and it always receives."""
+LIMIT: Final = 2 * 1024 * 1024
+"""Bytes that may wait to be received: twice what a link's end sends before it has seen the other take something, and
+from then on that one lets all be poured."""
 
 
 class RelayPipe(Pipe):
@@ -64,9 +65,9 @@ class RelayPipe(Pipe):
 
     def pour(self, sink: Sink) -> bool:
         self._sink = sink
+        self._held = 0
         while self._pieces:
             self._hand(sink, self._pieces.popleft())
-        self._held = 0
         return True
 
     def send_now(self, pieces: Sequence[bytes]) -> bool:
@@ -105,8 +106,10 @@ class RelayPipe(Pipe):
     def _hand(self, sink: Sink, data: bytes | memoryview) -> None:
         try:
             sink(data)
-        except Exception as error:  # noqa: BLE001 - whatever it is, who receives is told
-            self.end(error)
+        except Exception as error:  # noqa: BLE001 - whatever it is, who receives is told, and nothing that came later
+            self._pieces.clear()
+            self._end = error
+            self._tell()
 
     def _tell(self) -> None:
         if self._news is not None and not self._news.done():

@@ -6,8 +6,9 @@ way; so whoever is at work on a message is never overtaken, and can hold up thos
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import aiohttp
 
@@ -22,30 +23,40 @@ class Tap:
 
     Arguments:
         queue: that one.
-        take: takes a message, or leaves it to who waits; must not raise.
+        take: takes a message, or leaves it to who waits. What it raises, who waits is told, and the loop's handler.
     """
 
     def __init__(self, queue: Any, take: Take) -> None:
         self._queue = queue
-        self._waiting = queue._buffer
+        self._waiting: deque[tuple[aiohttp.WSMessage, int]] = queue._buffer
         self._take = take
         self._reader: asyncio.Future[None] | None = None
 
     @classmethod
-    def into(cls, protocol: Any, queue: Any, take: Take) -> Self:
-        """Put one behind the parser of a connection that has become a websocket."""
+    def into(cls, protocol: Any, queue: Any, take: Take) -> Any:
+        """Put one behind the parser of a connection that has become a websocket.
+
+        Returns:
+            What to read from: the tap, or the queue as it was. That is so where the connection is over already, and
+            where aiohttp has become another inside; then all goes the usual way.
+        """
+        parser = getattr(protocol, "_payload_parser", None)
+        if parser is None or not isinstance(getattr(queue, "_buffer", None), deque):
+            return queue
         tap = cls(queue, take)
-        protocol._payload_parser = _Parser(protocol._payload_parser, tap)
+        protocol._payload_parser = _Parser(parser, tap)
         return tap
 
     def flow(self) -> None:
         """Something has come."""
-        if self._reader is None:
+        reader, self._reader = self._reader, None  # what comes while something is being taken has to wait
+        if reader is None:
             return
         for _ in range(_IN_A_ROW):
-            if not self._waiting or not self._take(self._waiting[0][0]):
+            if not self._waiting or not self._hand_on(self._waiting[0][0]):
                 break
             self._next()
+        self._reader = reader
         self._wake()
 
     async def read(self) -> aiohttp.WSMessage:
@@ -58,7 +69,7 @@ class Tap:
                 self._reader = None
         return self._next()
 
-    def feed_data(self, message: aiohttp.WSMessage, size: int) -> None:
+    def feed_data(self, message: aiohttp.WSMessage, size: int = 0) -> None:
         """Likewise, for what does not come from the other end."""
         self._queue.feed_data(message, size)
         self._wake()
@@ -67,6 +78,15 @@ class Tap:
         """Likewise."""
         self._queue.set_exception(*error)
         self._wake()
+
+    def _hand_on(self, message: aiohttp.WSMessage) -> bool:
+        try:
+            return self._take(message)
+        except Exception as error:  # noqa: BLE001 - it must not get into aiohttp, and the message not be taken again
+            loop = asyncio.get_running_loop()
+            loop.call_exception_handler({"message": "a websocket's message could not be taken", "exception": error})
+            self._queue.set_exception(error)
+            return True
 
     def _wake(self) -> None:
         if (self._waiting or self._queue.is_eof()) and self._reader is not None and not self._reader.done():

@@ -158,7 +158,7 @@ async def stalled_readers(relay: RelayProcess, count: int) -> Growth:
         wanted = relay.metrics().get('dropped_total{reason="reads too slowly"}', 0) + count
         while relay.metrics().get('dropped_total{reason="reads too slowly"}', 0) < wanted:
             for number in range(1, count + 1):
-                await host.socket.send_bytes(events.encode(events.DATA, message, number))
+                await host.socket.send_bytes(events.encode(events.DATA, message, number=number))
         for client in clients:
             _abort(client)
     return growth

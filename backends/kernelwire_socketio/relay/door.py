@@ -1,7 +1,7 @@
 """The door: connections from first to last; how many there are, and for how long nobody knows whose."""
 
 import asyncio
-from typing import Any
+from typing import Any, Final
 
 from aiohttp import web
 
@@ -9,6 +9,10 @@ from kernelwire_socketio import refusals
 from kernelwire_socketio.relay.limits import Buckets, Limits
 from kernelwire_socketio.relay.log import Log
 from kernelwire_socketio.relay.metrics import Counts
+
+
+UNKNOWN_LIMIT: Final = 32 * 1024
+"""Bytes that somebody may send before there is a partner: the request, and who it says it is."""
 
 
 class Visitor(web.RequestHandler):
@@ -30,6 +34,7 @@ class Visitor(web.RequestHandler):
         self.source = ""
         self.pending = self.is_out = self.is_full = False
         self._door = door
+        self._may_say: int | None = UNKNOWN_LIMIT
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -41,6 +46,18 @@ class Visitor(web.RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         self._door.leave(self)
         super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._may_say is not None:
+            self._may_say -= len(data)
+            if self._may_say < 0:
+                self._door.expel(self, "too much to join")
+                return
+        super().data_received(data)
+
+    def trust(self) -> None:
+        """It may send what it likes from now on."""
+        self._may_say = None
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -127,6 +144,7 @@ class Door:
     def settle(self, visitor: Visitor) -> None:
         """It has found its partner."""
         visitor.take_time_off()
+        visitor.trust()
         if visitor.pending:
             visitor.pending = False
             others = self._pending[visitor.source]

@@ -59,7 +59,18 @@ class Flow:
 
     def clear(self) -> None:
         """It is over, and what waits goes with it."""
-        self._hold(-self.held)
+        self.count_in(Surplus())
+
+    def count_in(self, surplus: Surplus) -> bool:
+        """From now on its surplus is part of another; False, and nothing is changed, if that is too much there."""
+        if self._surplus is not None:
+            mine = max(0, self.held - FLOW_SHARE)
+            if surplus.held + mine > ROOM_LIMIT:
+                return False
+            self._surplus.held -= mine
+            surplus.held += mine
+            self._surplus = surplus
+        return True
 
     def _hold(self, size: int) -> bool:
         held = self.held + size

@@ -2,9 +2,9 @@
 
 import asyncio
 import itertools
-from collections.abc import Awaitable
 from typing import Protocol
 
+from kernelwire.link.waking import Turnstile
 from kernelwire_socketio import events
 from kernelwire_socketio.host_tokens import Grant
 from kernelwire_socketio.relay.door import Door
@@ -38,6 +38,7 @@ class Room:
         host: None while there is none.
         clients: all of them.
         surplus: what waits for them beyond what may wait for each in any case.
+        parting: likewise, for those whose host does not want them any more, so that they do not take it from others.
     """
 
     def __init__(self, id: bytes) -> None:  # noqa: A002 - what it is
@@ -45,6 +46,7 @@ class Room:
         self.host: Host | None = None
         self.clients: set[Client] = set()
         self.surplus = Surplus()
+        self.parting = Surplus()
 
     @property
     def name(self) -> str:
@@ -90,11 +92,11 @@ class Client:
             self.socket.drop("flood")
         return True
 
-    def until_room(self) -> Awaitable[object] | None:
+    def until_room(self) -> Turnstile | None:
         """Not to be read while too much waits for its host."""
         if self._host is None or self._host.socket.outbox.held < HOST_PAUSE:
             return None
-        return self._host.socket.outbox.room.wait()
+        return self._host.socket.outbox.room
 
     def take(self, data: memoryview) -> None:
         """Data from the host."""
@@ -124,7 +126,10 @@ class Client:
         """Its host has gone, or does not want it: what waits for it is sent, then it is closed."""
         self._host = None
         self._board.remove_client(self)
-        self.socket.finish()
+        if self._here.count_in(self.room.parting):
+            self.socket.finish()
+        else:
+            self.socket.drop("reads too slowly")
 
 
 class Host:
@@ -193,7 +198,7 @@ class Host:
             client.send_away()
         return True
 
-    def until_room(self) -> Awaitable[object] | None:
+    def until_room(self) -> Turnstile | None:
         """Always to be read: what it sends is for many, and one who is slow must not hold up the others."""
         return None
 

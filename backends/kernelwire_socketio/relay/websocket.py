@@ -40,8 +40,8 @@ class Partner(Protocol):
     def on_event(self, name: str, data: memoryview) -> bool:
         """Take an event; False if it is none that may come."""
 
-    def until_room(self) -> Awaitable[object] | None:
-        """What to wait for before the next is read; None for nothing."""
+    def until_room(self) -> Turnstile | None:
+        """What turns when there may be room for the next message; None if there is."""
 
     def left(self) -> None:
         """The connection is over."""
@@ -130,11 +130,11 @@ class WebSocket:
         row = 0
         while True:
             message = await receive()
+            row += 1
             if (pause := self._not_before - loop.time()) > 0 or row % _SLICE == 0:
                 await asyncio.sleep(pause)
-            if self.partner is not None and (waiting := self.partner.until_room()) is not None:
-                await waiting
-            row += 1
+            while self.partner is not None and (room := self.partner.until_room()) is not None:
+                await room.wait()
             data = message.data
             self._count(message)
             if message.type is WSMsgType.BINARY:

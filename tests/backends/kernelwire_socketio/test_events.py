@@ -22,7 +22,9 @@ def test_they_are_what_the_library_writes(name: str, size: int, number: int | No
     data = b"\xa3nsp\xa1/"[: size % 7].ljust(size, b"x")
     whole = data if number is None else number.to_bytes(4, "big") + data
     packet = socketio.msgpack_packet.MsgPackPacket(2, data=[name, whole], namespace="/")
-    assert events.encode(name, data, number) == packet.encode()
+    assert events.encode(name, data, number=number) == packet.encode()
+    cut = size // 3
+    assert events.encode(name, data[:cut], memoryview(data)[cut:], number=number) == packet.encode()
 
 
 @given(NAMES, SIZES)
@@ -98,4 +100,4 @@ def test_what_a_stranger_sends_is_bounded(message: bytes) -> None:
 
 def test_a_link_s_largest_frame_fits() -> None:
     assert events.PIECE >= 65_535 + 4
-    assert len(events.encode("d", b"x" * events.PIECE, 1)) <= events.LIMIT
+    assert len(events.encode("d", b"x" * events.PIECE, number=1)) <= events.LIMIT

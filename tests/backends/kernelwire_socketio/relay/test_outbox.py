@@ -1,12 +1,20 @@
 """The outbox: a queue as engine.io wants it, that knows what it holds."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from kernelwire_socketio.relay.limits import FLOW_LIMIT
-from kernelwire_socketio.relay.outbox import Flow, Outbox, Parcel
+from kernelwire_socketio.events import Data
+from kernelwire_socketio.relay.limits import FLOW_LIMIT, FLOW_SHARE, ROOM_LIMIT
+from kernelwire_socketio.relay.outbox import Flow, Outbox, Parcel, Surplus
+
+
+def put(flow: Flow, *pieces: bytes) -> bool:
+    return flow.put(pieces, sum(map(len, pieces)))
 
 
 async def poll(outbox: Outbox) -> list[Any]:
@@ -46,8 +54,8 @@ async def test_who_has_given_up_takes_nothing() -> None:
 async def test_a_flow_is_held_until_it_is_its_turn() -> None:
     outbox = Outbox()
     flow = Flow(outbox)
-    assert flow.put(b"12345")
-    assert flow.put(b"678")
+    assert put(flow, b"12", b"345")
+    assert put(flow, b"678")
     parcels = await poll(outbox)
     assert (outbox.held, flow.held) == (8, 8)
     turned = asyncio.create_task(outbox.room.wait())
@@ -60,9 +68,9 @@ async def test_a_flow_is_held_until_it_is_its_turn() -> None:
 async def test_a_flow_has_a_bound_and_others_do_not_count() -> None:
     outbox = Outbox()
     flow, other = Flow(outbox), Flow(outbox)
-    assert flow.put(b"x" * FLOW_LIMIT)
-    assert not flow.put(b"x")
-    assert other.put(b"x")
+    assert put(flow, b"x" * FLOW_LIMIT)
+    assert not put(flow, b"x")
+    assert put(other, b"x")
     assert outbox.held == FLOW_LIMIT + 1
 
 
@@ -79,24 +87,25 @@ async def test_what_the_wire_takes_at_once_does_not_wait() -> None:
     outbox, written = Outbox(), list[bytes]()
     takes = True
 
-    def write(message: bytes) -> bool:
+    def write(pieces: Sequence[Data], size: int) -> bool:
         if takes:
-            written.append(message)
+            written.append(b"".join(pieces))
+            assert len(written[-1]) == size
         return takes
 
     flow = Flow(outbox)
-    assert flow.put(b"before there is a wire")
+    assert put(flow, b"before there is a wire")
     outbox.write = write
-    assert flow.put(b"before anybody asks")
+    assert put(flow, b"before anybody asks")
     parcels = await poll(outbox)
     asking = asyncio.create_task(poll(outbox))
     await asyncio.sleep(0)
-    assert flow.put(b"now")
+    assert put(flow, b"now")
     assert written == [b"now"]
     takes = False
-    assert flow.put(b"full")
+    assert put(flow, b"full")
     takes = True
-    assert flow.put(b"not before the other")  # which its writer is about to take
+    assert put(flow, b"not before ", b"the other")  # which its writer is about to take
     parcels += await asking
     assert [parcel.encode() for parcel in parcels] == [
         b"before there is a wire",
@@ -105,3 +114,78 @@ async def test_what_the_wire_takes_at_once_does_not_wait() -> None:
         b"not before the other",
     ]
     assert (written, outbox.held, flow.held) == ([b"now"], 0, 0)
+
+
+def test_what_flows_hold_beyond_their_share_is_bounded_together() -> None:
+    surplus = Surplus()
+    one, two, three = (Flow(Outbox(), surplus) for _ in range(3))
+    assert put(one, b"x" * FLOW_SHARE)
+    assert surplus.held == 0
+    assert put(one, b"x" * (FLOW_LIMIT - FLOW_SHARE))
+    assert put(two, b"x" * FLOW_SHARE)
+    left = ROOM_LIMIT - surplus.held
+    assert put(two, b"x" * left)
+    assert not put(two, b"x")
+    assert two.held == FLOW_SHARE + left
+    assert put(three, b"x" * FLOW_SHARE)
+    assert not put(three, b"x")
+    one.took(1)
+    assert put(three, b"x")
+    one.clear()
+    two.clear()
+    assert surplus.held == 1
+    three.took(FLOW_SHARE)
+    assert (surplus.held, three.held) == (0, 1)
+
+
+def test_what_is_taken_after_the_end_is_given_back_once() -> None:
+    surplus = Surplus()
+    gone, here = (Flow(Outbox(), surplus) for _ in range(2))
+    size = FLOW_SHARE + 100
+    assert put(gone, b"x" * size)
+    assert put(here, b"x" * size)
+    gone.clear()
+    gone.clear()
+    gone.took(size)
+    assert surplus.held == 100
+
+
+def test_who_parts_takes_its_surplus_along() -> None:
+    here, parting = Surplus(), Surplus()
+    flow = Flow(Outbox(), here)
+    assert put(flow, b"x" * (FLOW_SHARE + 100))
+    parting.held = ROOM_LIMIT - 99
+    assert not flow.count_in(parting)
+    assert (here.held, parting.held) == (100, ROOM_LIMIT - 99)
+    parting.held = 0
+    assert flow.count_in(parting)
+    assert (here.held, parting.held) == (0, 100)
+    flow.took(50)
+    assert (here.held, parting.held) == (0, 50)
+    flow.clear()
+    assert (here.held, parting.held) == (0, 0)
+    assert Flow(Outbox()).count_in(here)
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from(["put", "take", "clear", "part"]), st.integers(1, 1200))))
+def test_a_surplus_does_not_drift(steps: list[tuple[int, str, int]]) -> None:
+    here, parting = Surplus(), Surplus()
+    flows = [Flow(Outbox(), here) for _ in range(4)]
+    waiting = [list[int]() for _ in flows]
+    at = [here] * 4
+    dead = set[int]()
+    for number, what, size in steps:
+        flow, size = flows[number], size * 1024
+        if what == "put" and number not in dead:
+            if flow.put([bytes(size)], size):
+                waiting[number].append(size)
+        elif what == "take" and waiting[number]:
+            flow.took(waiting[number].pop(0))
+        elif what == "clear":
+            flow.clear()
+            dead.add(number)
+        elif what == "part" and number not in dead and flow.count_in(parting):
+            at[number] = parting
+        for surplus in (here, parting):
+            held = [sum(waiting[each]) for each in range(4) if each not in dead and at[each] is surplus]
+            assert surplus.held == sum(max(0, each - FLOW_SHARE) for each in held) <= ROOM_LIMIT

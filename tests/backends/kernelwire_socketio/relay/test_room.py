@@ -104,7 +104,7 @@ async def test_a_client_s_numbers_are_not_its_to_choose(scene: Scene) -> None:
     assert await host.event() == (events.OPEN, b"\0\0\0\2")
     await other.socket.send_bytes(events.encode(events.DATA, b"\0\0\0\1 I am the first"))
     assert await host.event() == (events.DATA, b"\0\0\0\2\0\0\0\1 I am the first")
-    await host.socket.send_bytes(events.encode(events.DATA, b"hello", 1))
+    await host.socket.send_bytes(events.encode(events.DATA, b"hello", number=1))
     assert await one.event() == (events.OPEN, b"")
     assert await one.event() == (events.DATA, b"hello")
 
@@ -113,9 +113,9 @@ async def test_what_is_for_nobody_is_dropped(scene: Scene) -> None:
     host = await host_stranger(scene)
     client = await client_stranger(scene)
     for number in (0, 2, 2**32 - 1):
-        await host.socket.send_bytes(events.encode(events.DATA, b"x", number))
-        await host.socket.send_bytes(events.encode(events.CLOSE, b"", number))
-    await host.socket.send_bytes(events.encode(events.DATA, b"for you", 1))
+        await host.socket.send_bytes(events.encode(events.DATA, b"x", number=number))
+        await host.socket.send_bytes(events.encode(events.CLOSE, number=number))
+    await host.socket.send_bytes(events.encode(events.DATA, b"for you", number=1))
     assert await client.event() == (events.OPEN, b"")
     assert await client.event() == (events.DATA, b"for you")
 
@@ -157,11 +157,11 @@ async def test_a_client_that_reads_nothing_costs_its_host_nothing(scene: Scene) 
     transport = stalled.socket._writer.transport
     assert transport is not None
     transport.pause_reading()
-    message = events.encode(events.DATA, b"x" * 65_000, 1)
+    message = events.encode(events.DATA, b"x" * 65_000, number=1)
     while not scene.relay.counts.dropped:
         await host.socket.send_bytes(message)
     assert scene.relay.counts.dropped == {"reads too slowly": 1}
-    await host.socket.send_bytes(events.encode(events.DATA, b"still here", 2))
+    await host.socket.send_bytes(events.encode(events.DATA, b"still here", number=2))
     assert await other.event() == (events.OPEN, b"")
     assert await other.event() == (events.DATA, b"still here")
     transport.abort()

@@ -11,6 +11,7 @@ from integration._relay_scenes import OpenScene, Scene
 from kernelwire.errors import KernelwireError
 from kernelwire.link.pipe import Pipe
 from kernelwire_socketio import events
+from kernelwire_socketio.relay.door import UNKNOWN_LIMIT
 
 OVER = r"closed|lost"
 
@@ -70,9 +71,7 @@ async def test_what_is_none_of_it_ends_the_connection(scene: Scene, message: str
     await _still_works(scene)
 
 
-@pytest.mark.parametrize(
-    "message", [message for message in MALFORMED.values() if message != MALFORMED["a second connect"]]
-)
+@pytest.mark.parametrize("message", [message for name, message in MALFORMED.items() if name != "a second connect"])
 async def test_nor_before_it_has_joined(scene: Scene, message: str | bytes) -> None:
     stranger = await scene.stranger()
     if isinstance(message, str):
@@ -80,11 +79,14 @@ async def test_nor_before_it_has_joined(scene: Scene, message: str | bytes) -> N
     else:
         await stranger.socket.send_bytes(message)
     await stranger.until_closed()
-    assert scene.relay.counts.dropped == {"malformed": 1}
+    assert scene.relay.counts.dropped == {"malformed" if len(message) < UNKNOWN_LIMIT else "too much to join": 1}
 
 
 async def test_a_fragment_too_many_ends_it(scene: Scene) -> None:
+    await scene.listen()
     stranger = await scene.stranger()
+    await stranger.join(scene.info)
+    assert await stranger.event() == (events.OPEN, b"")
     writer = stranger.socket._writer  # what it would not do by itself
     for number in range(events.LIMIT // 1000 + 2):
         writer.transport.write(bytes([0x00 if number else 0x02, 0x80 | 126]) + (1000).to_bytes(2, "big") + bytes(1004))
