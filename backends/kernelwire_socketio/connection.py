@@ -16,7 +16,7 @@ from kernelwire_socketio.address import Address
 from kernelwire_socketio.heap import keep_blocks
 from kernelwire_socketio.packets import Packet
 from kernelwire_socketio.refusals import Refused
-from kernelwire_socketio.tap import Tap
+from kernelwire_socketio.tap import tap_into
 
 OPENING_TIME: Final = 10.0
 """Seconds that connecting may take, name look-up and TLS included."""
@@ -47,7 +47,6 @@ class _WebSocket(aiohttp.ClientWebSocketResponse):
         self._on_event = on_event
         self._on_end = on_end
         self._room: asyncio.Future[None] | None = None  # done when the wire is not full any more
-        self._reader: Any
         self._is_tapped = False
 
     def send_now(self, message: bytes) -> bool:
@@ -80,7 +79,7 @@ class _WebSocket(aiohttp.ClientWebSocketResponse):
         if not self._is_tapped:  # not at once: aiohttp has not put its parser there then
             self._is_tapped = True
             connection = self._response.connection
-            self._reader = Tap.into(connection and connection.protocol, self._reader, self._take)
+            tap_into(connection and connection.protocol, self, self._take)
         row = 0
         while True:
             try:

@@ -5,6 +5,7 @@ taken while somebody waits, who need not be woken for it. All else, and everythi
 way; so whoever is at work on a message is never overtaken, and can hold up those behind it.
 """
 
+# ruff: noqa: SLF001 - aiohttp has no public way to this
 import asyncio
 from collections import deque
 from collections.abc import Callable
@@ -16,6 +17,26 @@ _IN_A_ROW: Final = 64
 """Messages that are handed on before others get their turn."""
 
 Take = Callable[[aiohttp.WSMessage], bool]
+
+
+def tap_into(protocol: Any, socket: Any, take: Take) -> bool:
+    """Put a tap between the parser and the reader of a websocket that has just been opened.
+
+    Arguments:
+        protocol: the connection's.
+        socket: a client's websocket or a server's.
+        take: see :class:`Tap`.
+
+    Returns:
+        Whether it is there. It is not where the connection is over already, nor where aiohttp has become another
+        inside; then all goes the usual way.
+    """
+    parser, queue = getattr(protocol, "_payload_parser", None), getattr(socket, "_reader", None)
+    if parser is None or not isinstance(getattr(queue, "_buffer", None), deque):
+        return False
+    socket._reader = tap = Tap(queue, take)
+    protocol._payload_parser = _Parser(parser, tap)
+    return True
 
 
 class Tap:
@@ -31,21 +52,6 @@ class Tap:
         self._waiting: deque[tuple[aiohttp.WSMessage, int]] = queue._buffer
         self._take = take
         self._reader: asyncio.Future[None] | None = None
-
-    @classmethod
-    def into(cls, protocol: Any, queue: Any, take: Take) -> Any:
-        """Put one behind the parser of a connection that has become a websocket.
-
-        Returns:
-            What to read from: the tap, or the queue as it was. That is so where the connection is over already, and
-            where aiohttp has become another inside; then all goes the usual way.
-        """
-        parser = getattr(protocol, "_payload_parser", None)
-        if parser is None or not isinstance(getattr(queue, "_buffer", None), deque):
-            return queue
-        tap = cls(queue, take)
-        protocol._payload_parser = _Parser(parser, tap)
-        return tap
 
     def flow(self) -> None:
         """Something has come."""

@@ -10,7 +10,6 @@ from kernelwire_socketio.relay.limits import Buckets, Limits
 from kernelwire_socketio.relay.log import Log
 from kernelwire_socketio.relay.metrics import Counts
 
-
 UNKNOWN_LIMIT: Final = 32 * 1024
 """Bytes that somebody may send before there is a partner: the request, and who it says it is."""
 

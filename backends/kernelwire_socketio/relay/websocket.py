@@ -20,7 +20,7 @@ from kernelwire_socketio.relay.limits import Bucket, Limits
 from kernelwire_socketio.relay.log import Log
 from kernelwire_socketio.relay.metrics import Counts
 from kernelwire_socketio.relay.outbox import Outbox
-from kernelwire_socketio.tap import Tap
+from kernelwire_socketio.tap import tap_into
 
 KEY: Final = "kernelwire.websocket"
 """Where it stands in the environment that engine.io passes along."""
@@ -107,7 +107,7 @@ class WebSocket:
         self._relay.sockets.add(self)
         try:
             await self._socket.prepare(request)
-            self._socket._reader = Tap.into(request.protocol, self._socket._reader, self._take_now)  # type: ignore[assignment]
+            tap_into(request.protocol, self._socket, self._take_now)
             self.outbox.write = self._write
             await self._handler(self)
         finally:
