@@ -95,11 +95,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 async def _serve(arguments: argparse.Namespace, keys: "HostKeys | None", context: ssl.SSLContext | None) -> int:
+    from kernelwire_socketio.events import LIMIT
     from kernelwire_socketio.heap import keep_blocks
     from kernelwire_socketio.relay.limits import Limits
     from kernelwire_socketio.relay.server import Relay
 
-    keep_blocks()
+    keep_blocks(2 * LIMIT)  # its own are no larger than a message
     loop = asyncio.get_running_loop()
     if sys.version_info >= (3, 12):
         loop.set_task_factory(asyncio.eager_task_factory)

@@ -26,6 +26,7 @@ _CLOSING_TIME: Final = 0.8
 _TURNS: Final = 3
 """Of the loop, in which a transport that was aborted closes its socket."""
 _SLICE: Final = 64
+_KEPT: Final = 4 * 1024 * 1024
 
 _quiet = logging.getLogger("kernelwire_socketio.quiet")
 _quiet.setLevel(logging.CRITICAL + 1)  # what is worth telling is raised
@@ -162,7 +163,7 @@ class Connection:
             NotServed: there is no relay.
             ConnectionLost: it cannot be reached just now.
         """
-        keep_blocks()
+        keep_blocks(_KEPT)
         try:
             async with asyncio.timeout(OPENING_TIME):
                 await self._sio.connect(

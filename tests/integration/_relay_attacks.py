@@ -32,7 +32,7 @@ MALFORMED: Final[tuple[str | bytes, ...]] = (
     msgpack.packb({"type": 2, "data": ["d", b"x"], "nsp": "/admin"}),
     events.encode(events.DATA, b"before I have joined"),
     events.encode(events.CLOSE, b"\0\0\0\1"),
-    events.encode(events.DATA, b"x" * events.LIMIT),
+    events.encode(events.DATA, b"x" * 20_000),
 )
 
 
@@ -202,6 +202,26 @@ async def attachment_bomb(relay: RelayProcess, count: int) -> Growth:
                 await each.socket.send_str('45999999999-["d",{"_placeholder":true,"num":0}]')
                 await each.socket.send_bytes(b"x" * MEGABYTE)
             await each.until_closed()
+    return growth
+
+
+async def half_messages(relay: RelayProcess, count: int) -> Growth:
+    """Messages without an end, all but the last byte of the largest there is, from ends that have no partner."""
+    growth = Growth(relay)
+    dropped = relay.metrics().get('dropped_total{reason="too much to join"}', 0)
+    half = b"\x82\xff" + (events.LIMIT - 1).to_bytes(8, "big") + bytes(4) + bytes(events.LIMIT - 2)
+    async with growth, strangers(relay) as stranger:
+        everybody = []
+        for number in range(count):
+            everybody.append(each := await stranger())
+            if number % 2:  # who has joined, and waits for a host, is no better known
+                await each.join(room_at(relay)[1])
+            transport = each.socket._writer.transport
+            assert transport is not None
+            transport.write(half)
+        for each in everybody:
+            await each.until_closed()
+    assert relay.metrics()['dropped_total{reason="too much to join"}'] - dropped == count
     return growth
 
 

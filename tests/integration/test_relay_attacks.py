@@ -7,7 +7,8 @@ import pytest
 
 from integration import _relay_attacks as attacks
 from integration._relays import RelayProcess
-from kernelwire_socketio.relay.limits import FLOW_LIMIT
+from kernelwire_socketio import events
+from kernelwire_socketio.relay.limits import FLOW_SHARE, HOST_PAUSE, ROOM_LIMIT
 
 ALLOWANCE = 16.0
 """Megabytes that a relay may grow by, under any of them."""
@@ -52,10 +53,15 @@ async def test_attachments_take_no_room(warm: RelayProcess) -> None:
     assert (await attacks.attachment_bomb(warm, 20)).megabytes < ALLOWANCE
 
 
+async def test_half_messages_of_strangers_take_no_room(warm: RelayProcess) -> None:
+    assert (await attacks.half_messages(warm, 200)).megabytes < ALLOWANCE / 4
+
+
 async def test_large_outputs_pass_through(warm: RelayProcess) -> None:
     growth, _ = await attacks.large_outputs(warm, 4, 10 * attacks.MEGABYTE)
     assert growth.megabytes < ALLOWANCE
-    assert 8 * FLOW_LIMIT < ALLOWANCE * attacks.MEGABYTE
+    assert 8 * FLOW_SHARE + ROOM_LIMIT < ALLOWANCE * attacks.MEGABYTE
+    assert HOST_PAUSE + 8 * events.LIMIT < ALLOWANCE * attacks.MEGABYTE
 
 
 async def test_idle_connections_are_small(warm: RelayProcess) -> None:

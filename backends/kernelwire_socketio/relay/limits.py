@@ -4,15 +4,17 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final
 
-FLOW_LIMIT: Final = (4 * 1024 + 64) * 1024 * 5 // 4
-"""Bytes of one pipe in one direction that may wait here: a link's window on both of its lanes, and a quarter more for
-what is around it. Who sends more does not keep to the window."""
+from kernelwire.link.throttle import OWN, SHARED
 
-FLOW_SHARE: Final = (1024 + 64) * 1024 * 5 // 4
-"""Likewise, what a link's end may have on the way in any case: what it has beyond it counts together with others'."""
+FLOW_SHARE: Final = (OWN + 64 * 1024) * 5 // 4
+"""Bytes of one pipe in one direction that may wait here in any case: what a link's end sends at first on both of its
+lanes, and a quarter more for what is around it."""
 
-ROOM_LIMIT: Final = 4 * 1024 * 1024 * 5 // 4
-"""Bytes that may wait for all clients of a room beyond what each may have in any case."""
+ROOM_LIMIT: Final = SHARED * 5 // 4
+"""Bytes that may wait for all clients of a room together beyond that: what all links of a host share."""
+
+FLOW_LIMIT: Final = FLOW_SHARE + ROOM_LIMIT
+"""Bytes of one pipe in one direction that may wait here at all. Who sends more does not keep to the window."""
 
 HOST_PAUSE: Final = 8 * 1024 * 1024
 """Bytes that wait for a host, above which its clients are not read for a while."""

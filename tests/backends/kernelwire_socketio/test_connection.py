@@ -1,16 +1,19 @@
 """A connection to a relay: that it ends well, whatever the other end does."""
 
 import asyncio
+import gc
 import logging
 import signal
+import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
 from aiohttp import web
 from engineio import base_client
 
+from integration._certificates import Certificates
 from integration._relay_scenes import Scene
 from kernelwire.errors import ConnectionLost
 from kernelwire_socketio import connection, events
@@ -41,7 +44,7 @@ class Ends:
 
 
 @asynccontextmanager
-async def relay_that(does: Any) -> AsyncIterator[str]:
+async def relay_that(does: Any, tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
     """A websocket server that does something with each websocket."""
 
     async def answer(request: web.BaseRequest) -> web.WebSocketResponse:
@@ -51,9 +54,9 @@ async def relay_that(does: Any) -> AsyncIterator[str]:
         return socket
 
     server = web.Server(answer)
-    listening = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0)
+    listening = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0, ssl=tls)
     try:
-        yield f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+        yield f"{'https' if tls else 'http'}://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
     finally:
         listening.close()
         await server.shutdown(0.1)
@@ -227,3 +230,100 @@ async def test_the_libraries_do_not_write_to_the_log(scene: Scene, caplog: pytes
     await host.receive()
     await scene.close_all()
     assert not [record for record in caplog.records if "io" in record.name.split(".")[0] and record.name != "asyncio"]
+
+
+class Wire:
+    """A connection to a server that reads when it is told to, and counts what comes."""
+
+    def __init__(self, stack: AsyncExitStack) -> None:
+        self._stack = stack
+        self.reads = asyncio.Event()
+        self.came: list[bytes] = []
+        self.made: Connection
+
+    async def open(self, tls: tuple[ssl.SSLContext, str] | None = None) -> None:
+        async def does(socket: web.WebSocketResponse) -> None:
+            await accept(socket)
+            await self.reads.wait()
+            async for message in socket:
+                self.came.append(message.data)
+
+        url = await self._stack.enter_async_context(relay_that(does, tls[0] if tls else None))
+        ends = Ends()
+        self.made = Connection(Address(url, "socket.io", tls[1] if tls else None), ends.on_event, ends.on_end)
+        self._stack.push_async_callback(self.made.aclose)
+        await self.made.open({})
+
+    @property
+    def transport(self) -> Any:
+        return self.made._sio.eio.ws._writer.transport
+
+    async def all_of(self, count: int) -> list[bytes]:
+        self.reads.set()
+        async with asyncio.timeout(60):
+            while len(self.came) < count:
+                await asyncio.sleep(0.001)
+        return self.came
+
+
+@pytest.fixture(params=["plain", "TLS"])
+async def wire(request: pytest.FixtureRequest, certificates: Certificates) -> AsyncIterator[Wire]:
+    async with AsyncExitStack() as stack:
+        wire = Wire(stack)
+        await wire.open((certificates.context(), str(certificates.authority)) if request.param == "TLS" else None)
+        yield wire
+        wire.reads.set()
+
+
+@pytest.mark.parametrize("size", [100, 5_000, 200_000])
+async def test_what_a_full_wire_does_not_take_at_once_is_waited_for(wire: Wire, size: int) -> None:
+    """Whoever sends as a pipe does is held up, however small the pieces are; and nothing is lost or said twice."""
+    sent: list[bytes] = []
+    most = 0
+
+    async def send() -> None:
+        nonlocal most
+        while len(sent) * size < 30_000_000:
+            message = (b"%d " % len(sent)).ljust(size, b"x")
+            sent.append(message)
+            if not wire.made.send_now(message):
+                await wire.made.send(message)
+            most = max(most, wire.transport.get_write_buffer_size())
+
+    sending = asyncio.create_task(send())
+    async with asyncio.timeout(60):
+        before = -1
+        while before != len(sent):  # it is held up
+            before = len(sent)
+            await asyncio.sleep(0.1)
+    assert not sending.done()
+    assert most < 1024 * 1024  # what the system lets wait, half of that with TLS, and a few pieces
+    count = len(sent)
+    sending.cancel()  # while it waits
+    await asyncio.gather(sending, return_exceptions=True)
+    came = await wire.all_of(count - 1)
+    assert came == sent[: len(came)]
+    async with asyncio.timeout(60):
+        while not wire.made.send_now(b"last"):
+            await asyncio.sleep(0.001)
+        while wire.came[-1] != b"last":
+            await asyncio.sleep(0.001)
+    assert wire.came[:-1] in (sent, sent[:-1])
+
+
+async def test_a_full_wire_that_breaks_is_told_to_who_sends_next_alone(
+    wire: Wire, caplog: pytest.LogCaptureFixture
+) -> None:
+    while wire.made.send_now(b"x" * 50_000):
+        pass
+    waiting = [asyncio.create_task(wire.made.send(b"x")) for _ in range(2)]
+    await asyncio.sleep(0)
+    wire.transport.abort()
+    for result in await asyncio.gather(*waiting, return_exceptions=True):
+        assert isinstance(result, ConnectionLost)
+    with pytest.raises(ConnectionLost):
+        wire.made.send_now(b"x")
+    await wire.made.aclose()
+    gc.collect()
+    await asyncio.sleep(0)
+    assert "never retrieved" not in caplog.text

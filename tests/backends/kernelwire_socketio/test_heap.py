@@ -11,8 +11,7 @@ import resource, sys
 from kernelwire_socketio.heap import keep_blocks
 
 if sys.argv[1] == "kept":
-    keep_blocks()
-    keep_blocks()
+    keep_blocks(4 * 1024 * 1024)
 
 def run():
     for _ in range(20):

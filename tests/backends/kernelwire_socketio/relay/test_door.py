@@ -6,6 +6,7 @@ import aiohttp
 import pytest
 
 from integration._relay_scenes import OpenScene, Scene
+from kernelwire_socketio.relay.door import UNKNOWN_LIMIT
 from kernelwire_socketio.relay.limits import Limits
 
 
@@ -100,3 +101,28 @@ async def test_nobody_is_asked_without_a_proxy(scene: Scene) -> None:
 
 def test_the_usual_limits_are_those_of_the_documentation() -> None:
     assert (Limits().pending, Limits().deadline, Limits().sockets) == (64, 5.0, 10_000)
+
+
+async def test_who_has_no_partner_may_not_say_much(scene: Scene) -> None:
+    reader, writer = await connect(scene.url)
+    writer.write(b"POST /socket.io/ HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n" + b"x" * UNKNOWN_LIMIT)
+    assert await ended(reader)
+    writer.close()
+    waiting = await scene.stranger()
+    await waiting.join(scene.info)
+    await waiting.socket.ping()
+    assert (await waiting.socket.receive()).type is aiohttp.WSMsgType.PONG
+    for _ in range(UNKNOWN_LIMIT // 100):
+        await waiting.socket.ping(b"x" * 100)
+    await waiting.until_closed()
+    assert scene.relay.counts.dropped == {"too much to join": 2}
+
+
+async def test_who_has_a_partner_may(scene: Scene) -> None:
+    host, client = await scene.pipes()
+    for sender, receiver in ((client, host), (host, client)):
+        await sender.send(b"x" * 3 * UNKNOWN_LIMIT)
+        received = 0
+        while received < 3 * UNKNOWN_LIMIT:
+            received += len(await receiver.receive())
+    assert scene.relay.counts.dropped == {}

@@ -10,7 +10,7 @@ from kernelwire.errors import ConnectionLost, EndOfChannel, KernelwireError
 from kernelwire.link.pipe import Pipe
 from kernelwire_socketio import events
 from kernelwire_socketio.relay import room
-from kernelwire_socketio.relay.limits import FLOW_LIMIT
+from kernelwire_socketio.relay.limits import FLOW_LIMIT, ROOM_LIMIT
 
 
 async def receive(pipe: Pipe, size: int) -> bytes:
@@ -199,3 +199,43 @@ async def test_a_flow_needs_a_client_that_was_let_in(open_scene: OpenScene) -> N
     await waiting.socket.send_bytes(events.encode(events.DATA, b"to nobody"))
     await waiting.until_closed()
     assert scene.relay.counts.dropped == {"malformed": 1}
+
+
+async def test_what_a_parting_client_holds_is_not_taken_from_others(scene: Scene) -> None:
+    host = await host_stranger(scene)
+    clients = [await client_stranger(scene) for _ in range(3)]
+    the_room = next(iter(scene.relay._board.rooms.values()))
+    message = b"x" * 65_000
+    for number, client in enumerate(clients, 1):
+        dropped = scene.relay.counts.dropped.total()
+        transport = client.socket._writer.transport
+        assert transport is not None
+        transport.pause_reading()
+        while the_room.surplus.held < ROOM_LIMIT - 1_000_000:
+            await host.socket.send_bytes(events.encode(events.DATA, message, number=number))
+            await asyncio.sleep(0)
+        assert scene.relay.counts.dropped.total() == dropped
+        await host.socket.send_bytes(events.encode(events.CLOSE, number=number))
+        async with asyncio.timeout(60):
+            while the_room.surplus.held:
+                await asyncio.sleep(0.001)
+    assert scene.relay.counts.dropped == {"reads too slowly": 2}  # one may take its time
+    assert 0 < the_room.parting.held <= ROOM_LIMIT
+    for client in clients:
+        transport = client.socket._writer.transport
+        if transport is not None:
+            transport.abort()
+    async with asyncio.timeout(60):
+        while the_room.parting.held:
+            await asyncio.sleep(0.001)
+
+
+async def test_each_message_is_counted_once(scene: Scene) -> None:
+    host, client = await scene.pipes()
+    await client.send(b"first")
+    assert await host.receive() == b"first"
+    before = scene.relay.counts.frames_in
+    for number in range(200):
+        await client.send(b"%d" % number)
+    assert await receive(host, 490) == b"".join(b"%d" % number for number in range(200))
+    assert scene.relay.counts.frames_in - before == 200
