@@ -19,10 +19,10 @@ from kernelwire.errors import LinkViolation
 from kernelwire.link.chunk import Assembly, cut
 from kernelwire.link.envelope import Payload
 from kernelwire.link.records import Data, Lane, Position, Status
-from kernelwire.link.throttle import OWN, Throttle
+from kernelwire.link.throttle import OWN, SHARED, Throttle
 from kernelwire.messages import Frame
 
-WINDOW: Final = {Lane.C: 64 * 1024, Lane.D: 4 * 1024 * 1024}
+WINDOW: Final = {Lane.C: 64 * 1024, Lane.D: OWN + SHARED}
 """Bytes that a receiver lets its sender have on the way on each lane: what whoever runs the pipe may have to hold."""
 
 KEPT_LIMIT: Final = 4 * 1024 * 1024

@@ -117,8 +117,8 @@ class SealedPipe:
         return self._seal.open(await self._next())
 
     def pour(self, sink: Callable[[Sequence[bytes]], None]) -> bool:
-        """As :meth:`kernelwire.link.pipe.Pipe.pour`, with all plaintexts that come in one piece. Raises, and has the pipe
-        raise, as `receive`, once those before have been handed over.
+        """As :meth:`kernelwire.link.pipe.Pipe.pour`, with all plaintexts that come in one piece. Raises, and has the
+        pipe raise, as `receive`, once those before have been handed over.
 
         What came in one piece with the handshake goes to `sink` in any case.
         """
@@ -128,7 +128,7 @@ class SealedPipe:
             plaintexts: list[bytes] = []
             try:
                 for sealed in deframe(data):
-                    plaintexts.append(unseal(sealed))  # noqa: PERF401 - those before one that does not open count
+                    plaintexts.append(unseal(sealed))  # not at once: those before one that does not open count
             finally:
                 if plaintexts:
                     sink(plaintexts)

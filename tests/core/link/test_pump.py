@@ -29,6 +29,12 @@ async def _no_task_is_left() -> AsyncIterator[None]:
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
+@pytest.fixture(autouse=True)
+def _frames_may_be_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without being the last that there are."""
+    monkeypatch.setattr(module, "SMALL_FRAME", 0)
+
+
 class Plain:
     """In the place of a sealed pipe.
 
@@ -59,7 +65,7 @@ class Plain:
             raise self.failure
         self.pieces.append(tuple(plaintexts))
 
-    def pour(self, sink: Callable[[bytes], None]) -> bool:
+    def pour(self, sink: Callable[[Sequence[bytes]], None]) -> bool:
         return False
 
     async def receive(self) -> bytes:
@@ -76,7 +82,7 @@ class Plain:
 class Swift(Plain):
     """With both short cuts."""
 
-    sink: Callable[[bytes], None] | None = None
+    sink: Callable[[Sequence[bytes]], None] | None = None
 
     def send_now(self, plaintexts: Sequence[bytes]) -> Awaitable[None] | None:
         if not self.room.is_set():
@@ -84,7 +90,7 @@ class Swift(Plain):
         self._take(plaintexts)
         return None
 
-    def pour(self, sink: Callable[[bytes], None]) -> bool:
+    def pour(self, sink: Callable[[Sequence[bytes]], None]) -> bool:
         self.sink = sink
         return True
 
@@ -94,7 +100,7 @@ class Swift(Plain):
                 super().bring(each)
             elif self.sink is not None:
                 try:
-                    self.sink(each)
+                    self.sink((each,))
                 except Exception as error:  # noqa: BLE001 - whatever it is
                     self.on_error(error)
 
@@ -201,6 +207,18 @@ async def test_frames_go_both_ways_in_order(running: Running) -> None:
     assert running.pipe.sent == [b"1", b"2", b"3"]
     assert running.events == [b"a", b"b", b"c"]
     assert running.sent == 3
+
+
+async def test_after_a_small_frame_there_are_no_more_before_somebody_rings(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SMALL_FRAME", 10)
+    running.send(b"so much that there may be more", b"small", b"the next")
+    await settle()
+    assert running.pipe.sent == [b"so much that there may be more", b"small"]
+    running.bell.ring()
+    await settle()
+    assert running.pipe.sent[2:] == [b"the next"]
 
 
 async def test_what_the_machine_wants_to_say_to_what_came_goes_out(running: Running) -> None:
@@ -394,7 +412,7 @@ def test_gathered_is_what_there_is() -> None:
     assert not machine.frames
 
 
-@pytest.mark.parametrize(("most", "count"), [(1, 1), (FIRST_FRAME, 1), (2 * FRAME_LIMIT, 2), (BATCH, 4)])
+@pytest.mark.parametrize(("most", "count"), [(1, 1), (FIRST_FRAME, 1), (2 * FRAME_LIMIT, 2), (BATCH, 3)])
 def test_gathered_is_no_more_than_it_may_be_but_one_frame_always(most: int, count: int) -> None:
     machine = Machine()
     machine.frames += [bytes(FRAME_LIMIT)] * 10
@@ -420,7 +438,7 @@ async def test_pieces_grow_from_the_first_frame_on(running: Running) -> None:
     running.send(*[bytes(FRAME_LIMIT)] * 20)
     await settle()
     counts = [len(piece) for piece in running.pipe.pieces]
-    assert counts == [1, 1, 1, 1, 1, 2, 4, 4, 4, 1]
+    assert counts == [1, 1, 1, 1, 1, 2, 3, 3, 3, 3, 1]
     assert running.sent == len(counts)
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 
 import pytest
 
@@ -282,7 +282,7 @@ async def test_what_comes_is_poured_in_the_moment_in_which_it_comes(swift_ends: 
     client, host = await connected(*swift_ends)
     assert client.send_now([b"waits already"]) is None
     poured: list[bytes] = []
-    assert host.pour(poured.append)
+    assert host.pour(poured.extend)
     assert poured == [b"waits already"]
     assert client.send_now([b"1", b"2", bytes(FRAME_LIMIT)]) is None
     assert poured[1:] == [b"1", b"2", bytes(FRAME_LIMIT)]
@@ -293,7 +293,7 @@ async def test_what_comes_is_poured_in_the_moment_in_which_it_comes(swift_ends: 
 async def test_a_pipe_that_does_not_pour_is_received_from(ends: tuple[MemoryPipe, MemoryPipe]) -> None:
     client, host = await connected(*ends)
     poured: list[bytes] = []
-    assert not host.pour(poured.append)
+    assert not host.pour(poured.extend)
     await client.send(b"x")
     assert await host.receive() == b"x"
     assert poured == []
@@ -320,7 +320,7 @@ async def test_what_came_in_one_piece_with_the_handshake_is_poured_first(
 ) -> None:
     client, host = await with_the_handshake(*pairs(), b"1", b"2", b"3")
     poured: list[bytes] = []
-    if client.pour(poured.append):
+    if client.pour(poured.extend):
         await host.send(b"4")
         assert poured == [b"1", b"2", b"3", b"4"]
     else:
@@ -335,8 +335,8 @@ async def test_what_is_wrong_with_what_came_first_is_said_at_once(
     client, _ = await with_the_handshake(*pairs(), b"1", b"2", b"3")
     handed: list[bytes] = []
 
-    def refuse(plaintext: bytes) -> None:
-        handed.append(plaintext)
+    def refuse(plaintexts: Sequence[bytes]) -> None:
+        handed.extend(plaintexts)
         raise LinkViolation("not this")
 
     with pytest.raises(LinkViolation, match="not this"):
@@ -350,7 +350,7 @@ async def test_nothing_false_is_poured(trick: str, swift_ends: tuple[SwiftPipe, 
     client, host = await connected(near, far)
     a, b, c = await sealed_frames(client, far, 3)
     poured: list[bytes] = []
-    assert host.pour(poured.append)
+    assert host.pour(poured.extend)
     with contextlib.suppress(ConnectionResetError):  # the first of two may have ended it
         for piece in TRICKS[trick](a, b, c):
             await near.send(piece)
@@ -366,7 +366,7 @@ async def test_what_is_behind_a_false_frame_in_one_piece_is_not_poured(swift_end
     client, host = await connected(near, far)
     a, b, c = await sealed_frames(client, far, 3)
     poured: list[bytes] = []
-    assert host.pour(poured.append)
+    assert host.pour(poured.extend)
     await near.send(a + b[:-1] + bytes([b[-1] ^ 1]) + c)
     with pytest.raises(SealBroken):
         await host.receive()
@@ -377,15 +377,15 @@ async def test_what_the_sink_raises_ends_the_pipe(swift_ends: tuple[SwiftPipe, S
     client, host = await connected(*swift_ends)
     handed: list[bytes] = []
 
-    def refuse(plaintext: bytes) -> None:
-        handed.append(plaintext)
+    def refuse(plaintexts: Sequence[bytes]) -> None:
+        handed.extend(plaintexts)
         raise LinkViolation("not this")
 
     assert host.pour(refuse)
     assert client.send_now([b"1", b"2"]) is None
     with pytest.raises(LinkViolation, match="not this"):
         await host.receive()
-    assert handed == [b"1"]
+    assert handed == [b"1", b"2"]
 
 
 @pytest.mark.parametrize("pairs", [pair, swift_pair])
