@@ -43,8 +43,8 @@ def is_cancelled() -> bool:
 class Machine(Protocol):
     """What the pump drives: see :class:`kernelwire.link.peer.Peer`.
 
-    A frame of fewer than :data:`SMALL_FRAME` bytes is the last that there is at its time; a machine that has more all the
-    same rings the bell.
+    A frame of fewer than :data:`SMALL_FRAME` bytes is the last that there is at its time; a machine that has more all
+    the same rings the bell.
     """
 
     def receive(self, plaintext: bytes, now: float) -> Sequence[Any]: ...  # noqa: D102

@@ -199,7 +199,7 @@ class OutLane:
             raise LinkViolation("credit was taken back")
         if not self._granted:  # before it granted anything, it can have accepted nothing
             self._window = status.granted
-            self._beyond = max(0, self._window - OWN)
+            self._beyond = max(0, self._window - self._throttle.own)
         self._granted = status.granted
         self._throttle.on_the_way(self._window - self._granted + self._sent)
         self._throttle.accepted(status.granted - self._window, now)

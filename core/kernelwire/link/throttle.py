@@ -34,9 +34,12 @@ class Throttle:
     Arguments:
         pool: shared with others; one of its own if None.
 
+    Attributes:
+        own: bytes that may be on the way in any case.
     """
 
     def __init__(self, pool: Pool | None = None) -> None:
+        self.own = OWN
         self._pool = pool or Pool()
         self._taken = 0  # of the pool
         self._is_swift = False
