@@ -19,6 +19,7 @@ from kernelwire.link.allowance import Allowance
 from kernelwire.link.chunk import Assembly
 from kernelwire.link.client import ClientLink
 from kernelwire.link.envelope import CHANNELS, Payload, pack_gap
+from kernelwire.link.glance import Glance
 from kernelwire.link.host import Admission, HostLink, Member
 from kernelwire.link.log import Feed, Log
 from kernelwire.link.peer import Peer
@@ -279,9 +280,9 @@ def _(feed: Feed) -> Payload | None:
     return payload
 
 
-@bug("pinned messages go like all others", log_module, "is_pinned")
-def _(payload: Payload) -> bool:
-    return False
+@bug("pinned messages go like all others", log_module, "look")
+def _(_payload: Payload) -> Glance:
+    return Glance(is_pinned=False, can_wait=False)
 
 
 @bug("the log drops nothing", Log, "_evict")

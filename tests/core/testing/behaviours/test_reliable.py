@@ -9,6 +9,7 @@ from msgspec import structs
 from kernelwire.errors import ConnectionLost, LinkViolation
 from kernelwire.link import log
 from kernelwire.link.dialer import Dialer
+from kernelwire.link.glance import Glance
 from kernelwire.link.host import HostLink
 from kernelwire.link.peer import Timing
 from kernelwire.link.records import Position, Status
@@ -139,7 +140,7 @@ def test_a_gap_that_nobody_is_told_of() -> None:
 
 
 def test_the_end_of_a_request_goes_with_the_rest() -> None:
-    broken = BrokenLink(lambda patch: patch.setattr(log, "is_pinned", lambda _: False))
+    broken = BrokenLink(lambda patch: patch.setattr(log, "look", lambda _: Glance(is_pinned=False, can_wait=False)))
     assert_killed(broken, "what_did_not_fit_is_counted")
 
 
