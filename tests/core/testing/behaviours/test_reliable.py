@@ -59,7 +59,8 @@ def keep_nothing(patch: pytest.MonkeyPatch) -> None:
             lane._forget(chunk.seq)
         return chunk
 
-    def on_status(lane: OutLane, status: Status) -> None:
+    def on_status(lane: OutLane, status: Status, _now: float) -> None:
+        lane._window = lane._window or status.granted
         lane._granted = status.granted
 
     take = OutLane.next_chunk
