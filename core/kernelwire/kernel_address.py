@@ -77,11 +77,11 @@ class KernelAddress:
         # "*" is no address to connect to, and some readers of the file would try.
         ip = "0.0.0.0" if transport == "tcp" and ip == "*" else ip  # noqa: S104 - the caller's choice
         extra = dict(fields or {})
-        asked = ConnectionInfo(transport=transport, ip=ip, kernel_name=kernel_name).replace(**extra)
+        key = registry.load(transport).new_key()
+        asked = ConnectionInfo(transport=transport, ip=ip, key=key, kernel_name=kernel_name).replace(**extra)
         address = cls(witness)
         try:
             if transport in SPOKEN:
-                asked = asked.replace(key=new_key())
                 address._choose(_with_keys(asked, encryption))
                 address.near = address.info = address.kernel_info
                 address.file = address.kernel_file = address._write(address.info, path)
@@ -94,7 +94,7 @@ class KernelAddress:
                 # Not named as kernels' files are: it is not what somebody looks for.
                 private = runtime_dir() / f"bridged-{uuid4()}.json"
                 address.kernel_file = address._write(address.kernel_info, private)
-                await address._enter_bridge(asked.replace(key=near.new_key()))
+                await address._enter_bridge(asked)
                 address.file = address._write(address.info, path)
         except BaseException:
             await address.aclose()

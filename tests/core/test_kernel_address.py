@@ -225,6 +225,15 @@ async def test_not_encrypted_where_that_cannot_be(monkeypatch: pytest.MonkeyPatc
     await address.aclose()
 
 
+@pytest.mark.parametrize("transport", ["tcp", "inprocess"])
+async def test_a_key_that_was_chosen_stays(transport: str, runtime: Path) -> None:
+    address = await KernelAddress.open(transport, kernel_name="mine", fields={"key": b"chosen"})
+    try:
+        assert address.info.key == b"chosen"
+    finally:
+        await address.aclose()
+
+
 async def test_fields_of_the_transport(runtime: Path) -> None:
     address = await KernelAddress.open("inprocess", kernel_name="mine", fields={"note": "x"})
     try:
