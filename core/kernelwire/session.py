@@ -204,8 +204,7 @@ class Session:
 
     def resign(self, frames: Sequence[Frame], target: "Session") -> list[Frame]:
         """Check it; then the same message under another session's key. Nothing is decoded. Raises as `check`."""
-        parts = self._checked(frames)
-        return [target.signer.sign(parts) if target.signer.signs else b"", *frames[1:]]
+        return [target.signer.sign(self._checked(frames)), *frames[1:]]
 
     def _checked(self, frames: Sequence[Frame]) -> Sequence[Frame]:
         """What is signed of a message, perhaps in one piece. Raises as `check`."""

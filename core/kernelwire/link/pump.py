@@ -130,7 +130,7 @@ async def pump(
 
     async def write() -> Exception | Bye:
         nonlocal due
-        most = FIRST_FRAME  # for the same reason: a piece that is cut in the middle is lost whole
+        most = FIRST_FRAME  # as frames do, and for the same reason: a piece that is cut in the middle is lost whole
         while not over:
             frames, left = gather(machine, clock(), most)
             if frames:

@@ -184,8 +184,7 @@ class OutLane:
             self._throttle.on_the_way(self._window - self._granted + self._sent)
         if reached > self._reached:
             self._reached = reached
-        pieces = payload.pieces if size == payload.size else cut(payload, offset, size)
-        return Chunk(seq, pieces, size, final)
+        return Chunk(seq, cut(payload, offset, size), size, final)
 
     def on_status(self, status: Status, now: float) -> None:
         """The receiver's news.

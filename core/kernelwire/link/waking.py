@@ -4,14 +4,49 @@ import asyncio
 from collections.abc import Callable
 
 
+class Alarm:
+    """Goes off at a time that may change. Most are put off or given up long before it: the loop's timer is then left to
+    run rather than made anew each time.
+
+    Arguments:
+        on_time: called then.
+
+    Attributes:
+        due: when, by the loop's time; None while it is not set.
+    """
+
+    def __init__(self, on_time: Callable[[], None]) -> None:
+        self.due: float | None = None
+        self._on_time = on_time
+        self._timer: asyncio.TimerHandle | None = None
+
+    def set(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
+        """In place of the time before. To give it up, forget `due`."""
+        self.due = due
+        timer = self._timer
+        if timer is None or timer.when() > due:
+            if timer is not None:
+                timer.cancel()
+            self._timer = loop.call_at(due, self._look, loop)
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer = None
+        if self.due is None:
+            return
+        if loop.time() < self.due:
+            self.set(loop, self.due)
+        else:
+            self.due = None
+            self._on_time()
+
+
 class Bell:
     """Wakes the task that waits for it, if there is one; rung before, it need not wait."""
 
     def __init__(self) -> None:
         self._rung = False
         self._waiter: asyncio.Future[None] | None = None
-        self._due: float | None = None  # when who waits wants to be woken
-        self._timer: asyncio.TimerHandle | None = None
+        self._alarm = Alarm(self.ring)  # for who wants to be woken in any case
 
     def ring(self) -> None:
         """From the loop only."""
@@ -25,11 +60,11 @@ class Bell:
             loop = asyncio.get_running_loop()
             self._waiter = loop.create_future()
             if seconds is not None:
-                self._set(loop, loop.time() + max(seconds, 0))
+                self._alarm.set(loop, loop.time() + max(seconds, 0))
             try:
                 await self._waiter
             finally:
-                self._waiter = self._due = None
+                self._waiter = self._alarm.due = None
         self._rung = False
 
     def hasten(self, seconds: float) -> None:
@@ -38,26 +73,8 @@ class Bell:
             return
         loop = self._waiter.get_loop()
         due = loop.time() + max(seconds, 0)
-        if self._due is None or due < self._due:
-            self._set(loop, due)
-
-    def _set(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
-        self._due = due
-        timer = self._timer
-        if timer is None or timer.when() > due:
-            if timer is not None:
-                timer.cancel()
-            self._timer = loop.call_at(due, self._on_time, loop)
-
-    def _on_time(self, loop: asyncio.AbstractEventLoop) -> None:
-        # Most waits end long before their time: a timer is left to run rather than made anew for each of them.
-        self._timer = None
-        if self._due is None:
-            return
-        if loop.time() < self._due:
-            self._set(loop, self._due)
-        else:
-            self.ring()
+        if self._alarm.due is None or due < self._alarm.due:
+            self._alarm.set(loop, due)
 
 
 class Company:
@@ -70,31 +87,17 @@ class Company:
 
     def __init__(self, seconds: float, on_late: Callable[[], None]) -> None:
         self._seconds = seconds
-        self._on_late = on_late
-        self._due: float | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._alarm = Alarm(on_late)
 
     def expect(self) -> None:
         """Something waits, if it did not before. From the loop only."""
-        if self._due is None:
+        if self._alarm.due is None:
             loop = asyncio.get_running_loop()
-            self._due = loop.time() + self._seconds
-            if self._timer is None:
-                self._timer = loop.call_at(self._due, self._on_time, loop)
+            self._alarm.set(loop, loop.time() + self._seconds)
 
     def has_come(self) -> None:
         """It need not wait any more."""
-        self._due = None  # and the timer is left to run: most waits end long before it
-
-    def _on_time(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._timer = None
-        if self._due is None:
-            return
-        if loop.time() < self._due:
-            self._timer = loop.call_at(self._due, self._on_time, loop)
-        else:
-            self._due = None
-            self._on_late()
+        self._alarm.due = None
 
 
 class Turnstile:
