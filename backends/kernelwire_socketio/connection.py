@@ -16,7 +16,7 @@ from kernelwire_socketio.address import Address
 from kernelwire_socketio.heap import keep_blocks
 from kernelwire_socketio.packets import Packet
 from kernelwire_socketio.refusals import Refused
-from kernelwire_socketio.tap import tap_into
+from kernelwire_socketio.tap import IN_A_ROW, tap_into
 
 OPENING_TIME: Final = 10.0
 """Seconds that connecting may take, name look-up and TLS included."""
@@ -25,7 +25,6 @@ _ANSWER_TIME: Final = 5.0
 _CLOSING_TIME: Final = 0.8
 _TURNS: Final = 3
 """Of the loop, in which a transport that was aborted closes its socket."""
-_SLICE: Final = 64
 _KEPT: Final = 4 * 1024 * 1024
 
 _quiet = logging.getLogger("kernelwire_socketio.quiet")
@@ -90,7 +89,7 @@ class _WebSocket(aiohttp.ClientWebSocketResponse):
                 raise
             if self._take(message):
                 row += 1
-                if row % _SLICE == 0:
+                if row % IN_A_ROW == 0:
                     await asyncio.sleep(0)
                 continue
             if message.type not in (aiohttp.WSMsgType.BINARY, aiohttp.WSMsgType.TEXT):

@@ -13,8 +13,8 @@ from typing import Any, Final
 
 import aiohttp
 
-_IN_A_ROW: Final = 64
-"""Messages that are handed on before others get their turn."""
+IN_A_ROW: Final = 64
+"""Messages of one connection that are handed on before others get their turn, here and by who waits."""
 
 Take = Callable[[aiohttp.WSMessage], bool]
 
@@ -58,7 +58,7 @@ class Tap:
         reader, self._reader = self._reader, None  # what comes while something is being taken has to wait
         if reader is None:
             return
-        for _ in range(_IN_A_ROW):
+        for _ in range(IN_A_ROW):
             if not self._waiting or not self._hand_on(self._waiting[0][0]):
                 break
             self._next()

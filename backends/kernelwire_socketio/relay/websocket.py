@@ -20,7 +20,7 @@ from kernelwire_socketio.relay.limits import Bucket, Limits
 from kernelwire_socketio.relay.log import Log
 from kernelwire_socketio.relay.metrics import Counts
 from kernelwire_socketio.relay.outbox import Outbox
-from kernelwire_socketio.tap import tap_into
+from kernelwire_socketio.tap import IN_A_ROW, tap_into
 
 KEY: Final = "kernelwire.websocket"
 """Where it stands in the environment that engine.io passes along."""
@@ -30,8 +30,6 @@ _CONNECT, _DISCONNECT = 0, 1
 _BINARY: Final = 0x82
 _U16, _U64 = struct.Struct(">BBH"), struct.Struct(">BBQ")
 _LARGE: Final = 16 * 1024
-_SLICE: Final = 64
-"""Messages of one connection in a row; then it is the others' turn."""
 
 
 class Partner(Protocol):
@@ -131,7 +129,7 @@ class WebSocket:
         while True:
             message = await receive()
             row += 1
-            if (pause := self._not_before - loop.time()) > 0 or row % _SLICE == 0:
+            if (pause := self._not_before - loop.time()) > 0 or row % IN_A_ROW == 0:
                 await asyncio.sleep(pause)
             while self.partner is not None and (room := self.partner.until_room()) is not None:
                 await room.wait()

@@ -106,7 +106,7 @@ async def test_others_get_their_turn() -> None:
     end = End()
     waiting = await reading(end)
     end.feed(b"".join(binary(b"%d" % number) for number in range(70)))
-    assert len(end.taken) == tap._IN_A_ROW == 64
+    assert len(end.taken) == tap.IN_A_ROW == 64
     assert (await waiting).data == b"64"
     assert [(await end.reader.read()).data for _ in range(5)] == [b"%d" % number for number in range(65, 70)]
 

@@ -23,14 +23,19 @@ def test_a_frame_is_its_length_and_its_bytes() -> None:
     assert b"kernelwire link\0" + bytes([VERSION]) == PREAMBLE
 
 
-@given(st.lists(st.binary(max_size=LIMIT), max_size=8), st.data())
-def test_the_pieces_do_not_matter(frames: list[bytes], data: st.DataObject) -> None:
+def pieces_of(frames: list[bytes], data: st.DataObject) -> list[bytes]:
+    """A stream of frames, cut anywhere."""
     stream = PREAMBLE + b"".join(map(frame, frames))
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=12)))
+    return [stream[start:end] for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
+
+
+@given(st.lists(st.binary(max_size=LIMIT), max_size=8), st.data())
+def test_the_pieces_do_not_matter(frames: list[bytes], data: st.DataObject) -> None:
     deframer = Deframer(LIMIT)
     found: list[memoryview] = []
-    for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True):
-        found += deframer.feed(stream[start:end])
+    for piece in pieces_of(frames, data):
+        found += deframer.feed(piece)
     assert found == frames
 
 
@@ -39,12 +44,10 @@ KINDS = st.sampled_from((bytes, memoryview, bytearray, lambda data: memoryview(b
 
 @given(st.lists(st.binary(max_size=LIMIT), max_size=8), st.data())
 def test_nor_does_what_the_pieces_are(frames: list[bytes], data: st.DataObject) -> None:
-    stream = PREAMBLE + b"".join(map(frame, frames))
-    cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=12)))
     deframer = Deframer(LIMIT)
     found: list[memoryview] = []
-    for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True):
-        piece = data.draw(KINDS)(stream[start:end])
+    for octets in pieces_of(frames, data):
+        piece = data.draw(KINDS)(octets)
         found += deframer.feed(piece)
         under = piece.obj if isinstance(piece, memoryview) else piece
         if isinstance(under, bytearray):  # whose owner takes it for the next
