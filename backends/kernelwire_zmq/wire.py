@@ -204,6 +204,9 @@ class Wire(LoopBound):
             return
         try:
             self._take()  # mostly there is something; to ask first would cost more
+        except zmq.Again:
+            return
+        try:
             more = self._readable()  # costs a quarter of the error that would say the same of a message that came alone
             for _ in range(_BATCH if more else 0):
                 self._take()

@@ -145,6 +145,26 @@ async def test_a_full_socket_still_receives(pair: Pair) -> None:
     await waiting
 
 
+async def test_while_senders_wait_nobody_looks_again_and_again(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(pair)
+    looks = 0
+    take = pair.wire._take
+
+    def look() -> None:
+        nonlocal looks
+        looks += 1
+        take()
+
+    monkeypatch.setattr(pair.wire, "_take", look)
+    waiting = asyncio.create_task(pair.wire.send([b"waits", b"."]))
+    for _ in range(200):
+        await asyncio.sleep(0)
+    assert not waiting.done()
+    assert looks < 20
+    waiting.cancel()
+    await asyncio.wait([waiting])
+
+
 async def test_paused_takes_nothing_and_still_sends(pair: Pair) -> None:
     pair.wire.pause()
     count = fill(pair)
