@@ -11,6 +11,7 @@ import socketio
 from engineio.base_client import connected_clients
 
 from kernelwire.errors import ConnectionLost
+from kernelwire.link.waking import look_at
 from kernelwire_socketio import events
 from kernelwire_socketio.address import Address
 from kernelwire_socketio.heap import keep_blocks
@@ -65,7 +66,7 @@ class _WebSocket(aiohttp.ClientWebSocketResponse):
         # It has written, and waits for room: that is for who sends the next.
         sending.close()
         assert self._room is not None
-        self._room.add_done_callback(_look_at)
+        self._room.add_done_callback(look_at)  # who sends the next is told by the wire itself that it is gone
         return True
 
     async def send_when_possible(self, message: bytes) -> None:
@@ -239,9 +240,3 @@ class Connection:
     def _on_refusal(self, answer: object = None) -> None:
         if isinstance(answer, dict):
             self._refused = Refused.from_answer(answer)
-
-
-def _look_at(room: "asyncio.Future[None]") -> None:
-    """Nobody else may: who sends the next is told by the wire itself that it is gone."""
-    if not room.cancelled():
-        room.exception()

@@ -10,7 +10,7 @@ from kernelwire.errors import ConnectionLost, LinkViolation
 from kernelwire.link.peer import FIRST_FRAME
 from kernelwire.link.records import FRAME_LIMIT, Bye
 from kernelwire.link.sealed import SealedPipe
-from kernelwire.link.waking import Bell
+from kernelwire.link.waking import Bell, look_at
 
 LETTING_GO: Final = 1.0
 """Seconds that a pipe gets to end what is under way on it; what is still there then its closing has to end."""
@@ -160,7 +160,7 @@ async def pump(
         # The reader's reason first: a goodbye counts, also when sending fails because the other end has gone then.
         reasons = [task for task in tasks if task.done()]
         for task in tasks:
-            task.add_done_callback(_look_at)
+            task.add_done_callback(look_at)  # nobody else may: how the others ended is of no interest
             task.cancel()
         await asyncio.wait(tasks, timeout=LETTING_GO)
     return why or _reason(reasons[0])
@@ -175,9 +175,3 @@ def _reason(task: "asyncio.Task[Exception | Bye]") -> Exception | Bye:
     if not isinstance(error, Exception):
         raise error
     return error
-
-
-def _look_at(task: "asyncio.Task[Exception | Bye]") -> None:
-    """Nobody else may: how the others ended is of no interest."""
-    if not task.cancelled():
-        task.exception()

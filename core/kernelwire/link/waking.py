@@ -2,6 +2,13 @@
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
+
+
+def look_at(future: "asyncio.Future[Any]") -> None:
+    """As a callback: its error counts as seen, where nobody else may look for it."""
+    if not future.cancelled():
+        future.exception()
 
 
 class Alarm:

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from kernelwire.backend import Capabilities
 from kernelwire.errors import WrongLoop
+from kernelwire.link.waking import look_at
 from kernelwire.testing.alarm import alarm
 from kernelwire.testing.harness import Harness, Pair
 from kernelwire.testing.leaks import Resources
@@ -227,6 +228,7 @@ def _refuse_a_running_loop() -> None:
 async def _watched(attempt: Coroutine[Any, Any, None], watchdog: float) -> None:
     # A task of its own: a transport that swallows its cancellation must not take the watchdog with it.
     task = asyncio.create_task(attempt, name="behaviour")
+    task.add_done_callback(look_at)  # an interruption comes out of the loop past whoever waits for the task
     await asyncio.wait([task], timeout=watchdog)
     if task.done():
         return task.result()
