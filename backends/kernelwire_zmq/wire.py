@@ -196,17 +196,14 @@ class Wire(LoopBound):
         self._scheduled = False
         if self.closed:
             return
+        events = self._get(_EVENTS)
         # Whatever it was that stirred the socket: it may be room, or a peer that is gone.
         for turns in self._waiting.values():
             turns[0].set()
-        if self._paused:
-            self._get(_EVENTS)  # so that its descriptor is quiet
+        if self._paused or not events & _POLLIN:
             return
         try:
-            self._take()  # mostly there is something; to ask first would cost more
-        except zmq.Again:
-            return
-        try:
+            self._take()
             more = self._readable()  # costs a quarter of the error that would say the same of a message that came alone
             for _ in range(_BATCH if more else 0):
                 self._take()
