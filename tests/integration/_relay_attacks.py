@@ -272,5 +272,6 @@ def _pause(stranger: Stranger) -> None:
 
 def _abort(stranger: Stranger) -> None:
     transport = stranger.socket._writer.transport
-    if transport is not None:
+    # One that the relay has closed already cannot be aborted as well.
+    if transport is not None and transport.get_extra_info("socket").fileno() >= 0:
         transport.abort()
