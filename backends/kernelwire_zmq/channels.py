@@ -79,6 +79,9 @@ class Duplex(Sender, Receiver):
         self._inbox.intercept(offer)
         return True
 
+    def hand_on(self) -> None:
+        self._wire.hand_on()
+
     async def aclose(self) -> None:
         self._inbox.check_loop()
         self._wire.close(LINGER)

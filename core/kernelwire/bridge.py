@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 
 from kernelwire import registry
 from kernelwire.carrying import Carrier, Witness, Witnessed, cancel, until_first_ends
-from kernelwire.channels import Channel, PeerEvents, Sender
+from kernelwire.channels import Channel, PeerEvents, Receiver, Sender
 from kernelwire.connection import ConnectionInfo
 from kernelwire.ends import ClientEnd, KernelEnd
 from kernelwire.errors import (
@@ -88,6 +88,7 @@ class Bridge:
         self._time_to_dead = time_to_dead
         self._keeps_requests = has_gaps and not near.tells_gaps
         self._clients: OrderedDict[bytes, _Client] = OrderedDict()
+        self._asked: Receiver | None = None  # where the reply to the last request will come, until it does
         self._carrying: set[asyncio.Task[None]] = set()  # for these, and for those that were let go and still close
         self.opened = asyncio.Event()
         # From the start: a client that finds the near side ready must not be wrong.
@@ -132,6 +133,9 @@ class Bridge:
         near = self._near
 
         def translate(message: WireMessage) -> WireMessage | None:
+            if self._asked is not None:
+                # A kernel replies in the middle of what it publishes. Who waits for that reply waits for nothing else.
+                self._asked.hand_on()
             return self._translate(message, self._far_session, self._near_session)
 
         async def on_gap(notice: GapNotice) -> None:
@@ -166,7 +170,9 @@ class Bridge:
                 if self._keeps_requests:
                     client.unanswered.on_request(name, carried.frames)
                 try:
-                    await getattr(await client.end, name).send(carried)
+                    channel = getattr(await client.end, name)
+                    self._on_request(name, channel)
+                    await channel.send(carried)
                     return
                 except ChannelClosed:  # let go just now; a client that speaks again is taken up again
                     if self._clients.get(carried.peer) is client:
@@ -181,7 +187,9 @@ class Bridge:
             if self._keeps_requests:
                 client.unanswered.on_request(name, carried.frames)
             self._clients.move_to_end(carried.peer)
-            return bool(getattr(client.end.result(), name).send_now(carried))
+            channel = getattr(client.end.result(), name)
+            self._on_request(name, channel)
+            return bool(channel.send_now(carried))
 
         def translate(message: WireMessage) -> WireMessage | None:
             return self._translate(message, self._near_session, self._far_session)
@@ -208,9 +216,12 @@ class Bridge:
 
     async def _carry_replies(self, end: ClientEnd, name: Channel, peer: bytes, unanswered: Unanswered) -> None:
         near: Sender = getattr(self._near, name)
+        replies: Receiver = getattr(end, name)
         witnessed = Witnessed(None if self._witness is None else functools.partial(self._witness.returns, name))
 
         def translate(message: WireMessage) -> WireMessage | None:
+            if replies is self._asked:
+                self._asked = None
             carried = self._translate(message, self._far_session, self._near_session)
             if carried is not None and self._keeps_requests:
                 unanswered.on_reply(carried.frames)
@@ -226,8 +237,11 @@ class Bridge:
         async def on_gap(notice: GapNotice) -> None:
             await tell(self._near, self._near_session, name, notice, peer, unanswered)
 
-        carrier = Carrier(getattr(end, name), translate=translate, send=send, send_now=send_now, on_gap=on_gap)
-        await carrier.run()
+        await Carrier(replies, translate=translate, send=send, send_now=send_now, on_gap=on_gap).run()
+
+    def _on_request(self, name: Channel, replies: Receiver) -> None:
+        if name is not Channel.STDIN:  # what a client says there is an answer itself
+            self._asked = replies
 
     def _translate(self, message: WireMessage, source: Session, target: Session) -> WireMessage | None:
         """The message for the other side; None if it is not genuine."""

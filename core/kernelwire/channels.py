@@ -137,6 +137,12 @@ class Receiver(ABC):
         """
         return False
 
+    def hand_on(self) -> None:
+        """Where the loop would come to it only later: give what has arrived to whoever it is for (`pour`, `intercept`,
+        `receive`) now. By default nothing happens.
+        """
+        return
+
     def __aiter__(self) -> AsyncIterator[WireMessage]:
         """Messages until the other end closes.
 

@@ -158,7 +158,7 @@ class Dialer(LoopBound):
 
     def _queue(self, channel: Channel, message: WireMessage) -> None:
         self._link.send(channel, message)
-        self._bell.ring()
+        self._bell.ring_at_once()
         self._wanted.ring()
 
     async def _wait_ready(self) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final, Protocol
 
 from kernelwire.errors import ConnectionLost, LinkViolation
@@ -128,22 +128,45 @@ async def pump(
         while True:
             take((await pipe.receive(),))
 
+    most = FIRST_FRAME  # as frames do, and for the same reason: a piece that is cut in the middle is lost whole
+    sending: Coroutine[Any, Any, None] | None = None  # what the pipe could not take without a wait
+
+    def send() -> bool:
+        # Whether there may be more to send, as soon as the pipe takes it.
+        nonlocal most, sending
+        frames, left = gather(machine, clock(), most)
+        if frames:
+            most = min(2 * most, BATCH)
+            sending = pipe.send_now(frames)
+            if sending is None and on_sent is not None:
+                on_sent()
+        return left
+
+    def send_at_once() -> None:
+        if over:
+            return
+        try:
+            left = send()
+        except Exception as error:  # noqa: BLE001 - it is the pipe's end, and not the caller's trouble
+            end(error)
+            return
+        if left or sending is not None:
+            bell.ring()
+
     async def write() -> Exception | Bye:
-        nonlocal due
-        most = FIRST_FRAME  # as frames do, and for the same reason: a piece that is cut in the middle is lost whole
+        nonlocal due, sending
         while not over:
-            frames, left = gather(machine, clock(), most)
-            if frames:
-                if (waiting := pipe.send_now(frames)) is not None:
-                    await waiting
+            left = sending is not None or send()
+            if sending is not None:
+                waiting, sending = sending, None
+                await waiting
                 if on_sent is not None:
                     on_sent()
-                most = min(2 * most, BATCH)
-                if left:
-                    continue
+            if left:
+                continue
             wake_at = machine.wake_at()
             due = math.inf if wake_at is None else wake_at
-            await bell.wait(None if wake_at is None else wake_at - clock())
+            await bell.wait(None if wake_at is None else wake_at - clock(), at_once=send_at_once)
         return ConnectionLost("it is too late to send")
 
     async def watch() -> Exception | Bye:
@@ -163,6 +186,8 @@ async def pump(
             task.add_done_callback(look_at)  # nobody else may: how the others ended is of no interest
             task.cancel()
         await asyncio.wait(tasks, timeout=LETTING_GO)
+        if sending is not None:  # nobody has begun to wait for it
+            sending.close()
     return why or _reason(reasons[0])
 
 

@@ -1,10 +1,10 @@
 """A pipe whose frames are sealed: the handshake, then frames in and out."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from kernelwire.errors import ConnectionLost
 from kernelwire.link.framing import PREAMBLE, Deframer, WrongVersion, frame, head
@@ -95,7 +95,7 @@ class SealedPipe:
         """Seal and send a frame. Raises whatever the pipe raises."""
         await self._pipe.send(frame(self._seal.seal(plaintext)))
 
-    def send_now(self, plaintexts: Sequence[bytes]) -> Awaitable[None] | None:
+    def send_now(self, plaintexts: Sequence[bytes]) -> Coroutine[Any, Any, None] | None:
         """Seal and send frames, as one piece.
 
         Returns:

@@ -233,7 +233,7 @@ class Server:
     def _put(self, member: Member, channel: Channel, message: WireMessage) -> None:
         member.send(channel, message)
         if (line := self._lines.get(member.identity)) is not None:
-            line.bell.ring()
+            line.bell.ring_at_once()
 
     def _has(self, member: Member) -> bool:
         return self._link.members.get(member.identity) is member

@@ -54,6 +54,8 @@ class Bell:
         self._rung = False
         self._waiter: asyncio.Future[None] | None = None
         self._alarm = Alarm(self.ring)  # for who wants to be woken in any case
+        self._at_once: Callable[[], None] | None = None
+        self._has_answered = False  # in this turn of the loop
 
     def ring(self) -> None:
         """From the loop only."""
@@ -61,17 +63,38 @@ class Bell:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    async def wait(self, seconds: float | None = None) -> None:
-        """Until it rings, or the time is over."""
+    def ring_at_once(self) -> None:
+        """As `ring`, where to wake a task takes too long: what who waits has for this is called instead, once in a turn
+        of the loop. What rings again in the same turn is the task's, all together.
+        """
+        at_once, waiter = self._at_once, self._waiter
+        if at_once is None or waiter is None or waiter.done() or self._has_answered:
+            self.ring()
+            return
+        self._has_answered = True
+        waiter.get_loop().call_soon(self._end_turn)
+        at_once()
+
+    def _end_turn(self) -> None:
+        self._has_answered = False
+
+    async def wait(self, seconds: float | None = None, *, at_once: Callable[[], None] | None = None) -> None:
+        """Until it rings, or the time is over.
+
+        Arguments:
+            seconds: how long at the most; None for no limit.
+            at_once: what to call for `ring_at_once` meanwhile; None if that rings as well.
+        """
         if not self._rung:
             loop = asyncio.get_running_loop()
             self._waiter = loop.create_future()
+            self._at_once = at_once
             if seconds is not None:
                 self._alarm.set(loop, loop.time() + max(seconds, 0))
             try:
                 await self._waiter
             finally:
-                self._waiter = self._alarm.due = None
+                self._waiter = self._alarm.due = self._at_once = None
         self._rung = False
 
     def hasten(self, seconds: float) -> None:
