@@ -193,6 +193,38 @@ async def test_many_clients_get_their_own(world: Bridged) -> None:
         assert world.opened == [{Channel.IOPUB, Channel.HEARTBEAT}, *[module._REQUESTS] * len(clients)]
 
 
+async def test_while_a_reply_is_due_it_goes_before_what_is_published(world: Bridged) -> None:
+    looks: list[str] = []
+
+    async def publish() -> None:
+        await world.kernel.publish(text="to all")
+        await client.iopub.receive()
+
+    async with world.client() as client:
+        await world.ask(client)
+        end = world.ends[-1]
+        for name in REQUESTS:
+            getattr(end, name).hand_on = functools.partial(looks.append, name)
+        await publish()
+        assert looks == []
+        for name in ("shell", "control"):
+            request = client.message()
+            await getattr(client, name).send(request)
+            received, wire = await getattr(world.kernel, name).receive_from()
+            await publish()
+            await publish()
+            assert looks == [name, name]
+            await getattr(world.kernel, name).send(world.kernel.session.message("reply", parent=received), wire.peer)
+            await getattr(client, name).receive()
+            await publish()
+            assert looks == [name, name]
+            looks.clear()
+        await client.stdin.send(client.message())  # an answer by itself
+        await world.kernel.stdin.receive()
+        await publish()
+        assert looks == []
+
+
 @asynccontextmanager
 async def contextmany(world: Bridged, count: int) -> AsyncIterator[list[Client]]:
     ends = [await world.near_backend.connect(world.near_info, identity=b"client %d" % n) for n in range(count)]

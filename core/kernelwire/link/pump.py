@@ -143,8 +143,6 @@ async def pump(
         return left
 
     def send_at_once() -> None:
-        if over:
-            return
         try:
             left = send()
         except Exception as error:  # noqa: BLE001 - it is the pipe's end, and not the caller's trouble

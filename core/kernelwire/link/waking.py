@@ -94,7 +94,7 @@ class Bell:
             try:
                 await self._waiter
             finally:
-                self._waiter = self._alarm.due = self._at_once = None
+                self._waiter = self._alarm.due = None
         self._rung = False
 
     def hasten(self, seconds: float) -> None:

@@ -178,6 +178,42 @@ async def test_paused_takes_nothing_and_still_sends(pair: Pair) -> None:
     assert await pair.near.until(1) == [[b"unread"]]
 
 
+async def test_what_has_arrived_is_handed_on_before_the_loop_comes_to_it(pair: Pair) -> None:
+    pair.wire.hand_on()
+    for number in b"12":
+        pair.far.send(bytes([number]))
+    pair.wire.hand_on()
+    assert pair.near.taken == [[b"1"], [b"2"]]
+    pair.wire.pause()
+    pair.far.send(b"3")
+    pair.wire.hand_on()
+    assert len(pair.near.taken) == 2
+    pair.wire.resume()
+    assert (await pair.near.until(3))[2:] == [[b"3"]]
+
+
+async def test_while_senders_wait_the_edge_is_theirs(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    count = fill(pair)
+    sending = asyncio.create_task(pair.wire.send([b"last"]))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    pair.far.send(b"1")
+    with monkeypatch.context() as context:
+        context.setattr(pair.wire, "_get", None)  # which would take it
+        pair.wire.hand_on()
+    for _ in range(count + 1):
+        await asyncio.to_thread(pair.far.recv_multipart)
+    await sending
+    assert await pair.near.until(1) == [[b"1"]]
+
+
+async def test_a_closed_wire_hands_nothing_on(pair: Pair) -> None:
+    pair.far.send(b"1")
+    pair.wire.close(0)
+    pair.wire.hand_on()
+    assert pair.near.taken == []
+
+
 async def test_pausing_while_taking_leaves_the_rest(pair: Pair) -> None:
     def take() -> None:
         End.take(pair.near)

@@ -5,7 +5,7 @@ what the test says.
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any, cast
 
 import pytest
@@ -53,7 +53,7 @@ class Plain:
     def sent(self) -> list[bytes]:
         return [plaintext for piece in self.pieces for plaintext in piece]
 
-    def send_now(self, plaintexts: Sequence[bytes]) -> Awaitable[None] | None:
+    def send_now(self, plaintexts: Sequence[bytes]) -> Coroutine[Any, Any, None] | None:
         return self._send(plaintexts)
 
     async def _send(self, plaintexts: Sequence[bytes]) -> None:
@@ -84,7 +84,7 @@ class Swift(Plain):
 
     sink: Callable[[Sequence[bytes]], None] | None = None
 
-    def send_now(self, plaintexts: Sequence[bytes]) -> Awaitable[None] | None:
+    def send_now(self, plaintexts: Sequence[bytes]) -> Coroutine[Any, Any, None] | None:
         if not self.room.is_set():
             return self._send(plaintexts)
         self._take(plaintexts)
@@ -451,6 +451,80 @@ async def test_a_full_pipe_is_given_nothing_more_before_there_is_room(running: R
     running.pipe.room.set()
     await settle()
     assert running.pipe.sent == [b"1", b"2"]
+
+
+# At once
+
+
+async def test_what_is_urgent_goes_before_the_next_turn_of_the_loop() -> None:
+    running = Running(Swift)
+    await settle()
+    for number in (b"1", b"2"):
+        running.machine.frames.append(number)
+        running.bell.ring_at_once()
+        assert running.pipe.sent[-1:] == [number]
+        await settle()
+    assert running.sent == 2
+    await running.stop()
+
+
+async def test_what_is_urgent_in_the_same_turn_goes_together() -> None:
+    running = Running(Swift)
+    await settle()
+    for _ in range(2):  # pieces begin small, and grow
+        running.send(*[bytes(FRAME_LIMIT)] * 10)
+        await settle()
+    running.pipe.pieces.clear()
+    for number in (b"1", b"2", b"3"):
+        running.machine.frames.append(number)
+        running.bell.ring_at_once()
+    await settle()
+    assert running.pipe.pieces == [(b"1",), (b"2", b"3")]
+    await running.stop()
+
+
+async def test_more_than_goes_at_once_goes_nevertheless(running: Running) -> None:
+    running.machine.frames += [bytes(FRAME_LIMIT)] * 5
+    running.bell.ring_at_once()
+    await settle()
+    assert running.pipe.sent == [bytes(FRAME_LIMIT)] * 5
+    assert running.sent == len(running.pipe.pieces)
+
+
+async def test_what_is_urgent_waits_for_room_as_all_do(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SMALL_FRAME", 10)  # so that each is the last that there is
+    running.pipe.room.clear()
+    running.machine.frames.append(b"1")
+    running.bell.ring_at_once()
+    await settle()
+    running.machine.frames.append(b"2")
+    running.bell.ring_at_once()
+    await settle()
+    assert running.sent == 0
+    assert list(running.machine.frames) == [b"2"]
+    running.pipe.room.set()
+    await settle()
+    assert running.pipe.sent == [b"1", b"2"]
+
+
+async def test_a_pipe_that_cannot_send_at_once(running: Running) -> None:
+    running.pipe.failure = OSError("broken")
+    running.machine.frames.append(b"1")
+    running.bell.ring_at_once()  # not who rings is told
+    assert await running.task is running.pipe.failure
+
+
+async def test_at_the_end_nothing_goes_any_more_and_nothing_is_left(kind: type[Plain]) -> None:
+    running = Running(kind)
+    await settle()
+    running.pipe.room.clear()
+    running.machine.frames += [b"1", b"2"]
+    running.task.cancel()
+    running.bell.ring_at_once()  # nobody will have begun to wait for room
+    await asyncio.wait([running.task])
+    running.bell.ring_at_once()
+    assert running.pipe.sent == []
+    assert list(running.machine.frames) == [b"2"]
 
 
 # Cancellation

@@ -1,7 +1,7 @@
 """A bell, a turnstile and patience: no wake-up is lost, whoever is cancelled when."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 
@@ -103,6 +103,50 @@ async def test_a_timer_that_is_left_wakes_nobody() -> None:
         assert not waiting.done()
         bell.ring()
         await waiting
+
+
+async def waiting_with(bell: Bell, at_once: Callable[[], None]) -> "asyncio.Task[None]":
+    waiting = asyncio.create_task(bell.wait(at_once=at_once))
+    await settle()
+    return waiting
+
+
+async def test_at_once_is_without_the_task_and_once_in_a_turn() -> None:
+    bell, calls = Bell(), []
+    waiting = await waiting_with(bell, lambda: calls.append("called"))
+    for _ in range(2):
+        bell.ring_at_once()
+        await settle()
+    assert calls == ["called", "called"]
+    assert not waiting.done()
+    for _ in range(3):
+        bell.ring_at_once()
+    assert len(calls) == 3
+    await waiting  # the others are the task's
+
+
+async def test_at_once_is_a_ring_where_nobody_waits_for_more() -> None:
+    bell, calls = Bell(), []
+    waiting = asyncio.create_task(bell.wait())
+    await settle()
+    bell.ring_at_once()
+    await waiting
+    bell.ring_at_once()
+    await bell.wait(at_once=lambda: calls.append("called"))  # it rang before
+    waiting = await waiting_with(bell, lambda: calls.append("called"))
+    bell.ring()
+    bell.ring_at_once()  # the task is awake already
+    await waiting
+    bell.ring_at_once()
+    await bell.wait()
+    assert calls == []
+
+
+async def test_who_is_called_may_ring() -> None:
+    bell = Bell()
+    waiting = await waiting_with(bell, bell.ring)
+    bell.ring_at_once()
+    await waiting
 
 
 # The turnstile
