@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from kernelwire.backend import Capabilities as Capabilities
     from kernelwire.blocking_manager import BlockingKernelManager as BlockingKernelManager
     from kernelwire.bridge import Bridge as Bridge
-    from kernelwire.bridge import open_bridge as open_bridge
+    from kernelwire.bridging import open_bridge as open_bridge
     from kernelwire.channels import Channel as Channel
     from kernelwire.channels import ControlChannel as ControlChannel
     from kernelwire.channels import HeartbeatChannel as HeartbeatChannel
@@ -87,7 +87,7 @@ _HOMES = {
     "connect": "client",
     "errors": "errors",
     "new_key": "connection",
-    "open_bridge": "bridge",
+    "open_bridge": "bridging",
     "open_channels": "raw_channels",
     "serve": "serving.service",
 }

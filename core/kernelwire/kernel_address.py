@@ -8,7 +8,7 @@ from typing import Any, Final, Self
 from uuid import uuid4
 
 from kernelwire import connection_file, registry
-from kernelwire.bridge import open_bridge
+from kernelwire.bridging import open_bridge
 from kernelwire.carrying import Witness
 from kernelwire.connection import PORT_FIELDS, ConnectionInfo, new_key
 from kernelwire.connection_file import ConnectionFile, runtime_dir

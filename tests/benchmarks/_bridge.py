@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from kernelwire.bridge import open_bridge
+from kernelwire.bridging import open_bridge
 from kernelwire.connection import ConnectionInfo
 from kernelwire.connection_file import ConnectionFile, read
 

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from kernelwire import registry
-from kernelwire.bridge import open_bridge
+from kernelwire.bridging import open_bridge
 from kernelwire.connection import ConnectionInfo
 from kernelwire.ends import KernelEnd
 from kernelwire.message_channel import MessageChannel, MessageReceiver, MessageSender

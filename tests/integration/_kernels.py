@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from kernelwire import registry
-from kernelwire.bridge import TIME_TO_DEAD, open_bridge
+from kernelwire.bridge import TIME_TO_DEAD
+from kernelwire.bridging import open_bridge
 from kernelwire.channels import Channel
 from kernelwire.client import KernelClient, connect
 from kernelwire.connection import ConnectionInfo

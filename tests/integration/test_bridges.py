@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from kernelwire import registry
-from kernelwire.bridge import open_bridge
+from kernelwire.bridging import open_bridge
 from kernelwire.client import connect
 from kernelwire.connection import ConnectionInfo
 from kernelwire.messages import WireMessage

@@ -12,7 +12,7 @@ import pytest
 
 from kernelwire import registry
 from kernelwire.backend import Backend
-from kernelwire.bridge import open_bridge
+from kernelwire.bridging import open_bridge
 from kernelwire.client import connect
 from kernelwire.connection import ConnectionInfo
 from kernelwire.session import Session

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from kernelwire import connection_file, registry
-from kernelwire.bridge import open_bridge
+from kernelwire.bridging import open_bridge
 from kernelwire.client import connect
 from kernelwire.connection import ConnectionInfo
 from kernelwire.errors import KernelDied, KernelExited, KernelwireError, LocalError

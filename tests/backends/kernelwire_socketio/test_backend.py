@@ -7,7 +7,7 @@ import pytest
 
 from integration._relays import RelayProcess
 from kernelwire import registry
-from kernelwire.bridge import open_bridge
+from kernelwire.bridging import open_bridge
 from kernelwire.client import connect
 from kernelwire.connection import ConnectionInfo
 from kernelwire.errors import ConfigurationError, InvalidField, TransportUnavailable
