@@ -49,7 +49,7 @@ class RawKernel:
         return reply
 
 
-async def settle(turns: int = 20) -> None:
+async def settle(turns: int = 30) -> None:
     """Let every task run until it waits for something that only the test can bring."""
     for _ in range(turns):
         await asyncio.sleep(0)

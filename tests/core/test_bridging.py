@@ -33,6 +33,8 @@ from kernelwire.session import Session
 from kernelwire.testing import Resources, ScriptedKernel
 from kernelwire_inprocess import InProcessBackend
 
+from ._raw_kernel import settle
+
 FAR_KEY = b"the kernel's key"
 NEAR_KEY = b"the clients' key"
 
@@ -44,12 +46,6 @@ async def _nothing_is_left(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Non
     yield
     await settle()
     assert asyncio.all_tasks() == {asyncio.current_task()}
-
-
-async def settle(turns: int = 30) -> None:
-    """Let every task run until it waits for something that only the test can bring."""
-    for _ in range(turns):
-        await asyncio.sleep(0)
 
 
 @pytest.fixture
