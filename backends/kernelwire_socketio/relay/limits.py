@@ -16,7 +16,7 @@ ROOM_LIMIT: Final = SHARED * 5 // 4
 FLOW_LIMIT: Final = FLOW_SHARE + ROOM_LIMIT
 """Bytes of one pipe in one direction that may wait here at all. Who sends more does not keep to the window."""
 
-HOST_PAUSE: Final = 8 * 1024 * 1024
+HOST_PAUSE: Final = 6 * 1024 * 1024
 """Bytes that wait for a host, above which its clients are not read for a while."""
 
 _SOURCES: Final = 10_000

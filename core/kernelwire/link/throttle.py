@@ -7,13 +7,13 @@ intermediary share what they have beyond it.
 
 from typing import Final
 
-OWN: Final = 768 * 1024
+OWN: Final = 512 * 1024
 """Bytes that each sender may have on the way in any case."""
 
-SHARED: Final = 2 * 1024 * 1024
+SHARED: Final = 4 * 1024 * 1024
 """Bytes that all of a host's senders together may have on the way beyond that."""
 
-SWIFT: Final = 20 * OWN
+SWIFT: Final = 16 * OWN
 """Bytes a second that a receiver must take for more to be on the way: it will not be there for long then."""
 
 

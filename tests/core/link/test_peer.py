@@ -505,13 +505,13 @@ def test_what_is_not_known_to_be_handled_is_counted_in_the_end() -> None:
 
 def test_a_connection_begins_with_small_frames() -> None:
     end = End()
-    end.put(Channel.SHELL, bytes(700_000))
+    end.put(Channel.SHELL, bytes(400_000))
     end.allow()
     sizes = []
     while plaintext := end.peer.next_frame(NOW):
         sizes.append(len(plaintext))
     assert sizes[:6] == [FIRST_FRAME, 2 * FIRST_FRAME, 4 * FIRST_FRAME, 8 * FIRST_FRAME, FRAME_LIMIT, FRAME_LIMIT]
-    assert sum(sizes) > 700_000
+    assert sum(sizes) > 400_000
     end.peer.close()
     end.peer.open(NOTHING, NOW)
     end.allow()
