@@ -100,7 +100,7 @@ async def _serve(arguments: argparse.Namespace, keys: "HostKeys | None", context
     from kernelwire_socketio.relay.limits import Limits
     from kernelwire_socketio.relay.server import Relay
 
-    keep_blocks(2 * LIMIT)  # its own are no larger than a message
+    keep_blocks(5 * LIMIT)  # its own are no larger than a message, but several come and go at a time
     loop = asyncio.get_running_loop()
     if sys.version_info >= (3, 12):
         loop.set_task_factory(asyncio.eager_task_factory)

@@ -10,7 +10,7 @@ from typing import Final
 OWN: Final = 512 * 1024
 """Bytes that each sender may have on the way in any case."""
 
-SHARED: Final = 4 * 1024 * 1024
+SHARED: Final = 3 * 1024 * 1024
 """Bytes that all of a host's senders together may have on the way beyond that."""
 
 SWIFT: Final = 16 * OWN
