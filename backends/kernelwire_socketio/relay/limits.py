@@ -6,9 +6,12 @@ from typing import Final
 
 from kernelwire.link.throttle import OWN, SHARED
 
-FLOW_SHARE: Final = (OWN + 64 * 1024) * 5 // 4
+AROUND: Final = 128
+"""Bytes that a message takes beside its own while it waits, and for which it counts: many small ones are large."""
+
+FLOW_SHARE: Final = (OWN + 64 * 1024) * 3 // 2
 """Bytes of one pipe in one direction that may wait here in any case: what a link's end sends at first on both of its
-lanes, and a quarter more for what is around it."""
+lanes, and half as much more for what is around it."""
 
 ROOM_LIMIT: Final = SHARED * 5 // 4
 """Bytes that may wait for all clients of a room together beyond that: what all links of a host share."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from kernelwire.link.waking import Turnstile
 from kernelwire_socketio.events import Data
-from kernelwire_socketio.relay.limits import FLOW_LIMIT, FLOW_SHARE, ROOM_LIMIT
+from kernelwire_socketio.relay.limits import AROUND, FLOW_LIMIT, FLOW_SHARE, ROOM_LIMIT
 
 
 class Surplus:
@@ -31,7 +31,7 @@ class Flow:
         surplus: shared with other flows; None where they are held up by other means.
 
     Attributes:
-        held: bytes of it that wait there.
+        held: bytes of it that wait there, with what is around them.
     """
 
     __slots__ = ("_surplus", "held", "outbox")
@@ -43,11 +43,11 @@ class Flow:
 
     def put(self, pieces: Sequence[Data], size: int) -> bool:
         """Have a message of so many bytes sent; False if it is too much."""
-        if self.held + size > FLOW_LIMIT:
+        if self.held + size + AROUND > FLOW_LIMIT:
             return False
         if self.outbox.send_now(pieces, size):
             return True
-        if not self._hold(size):
+        if not self._hold(size + AROUND):
             return False
         self.outbox.put_parcel(Parcel(b"".join(pieces), self))
         return True
@@ -100,7 +100,7 @@ class Parcel:
     def encode(self) -> bytes:
         """For engine.io, which calls this when it is this one's turn to be sent."""
         if self.flow is not None:
-            self.flow.took(len(self.message))
+            self.flow.took(len(self.message) + AROUND)
             self.flow = None
         return self.message
 
@@ -109,7 +109,7 @@ class Outbox:
     """The part of an ``asyncio.Queue`` that engine.io uses, and the counting.
 
     Attributes:
-        held: bytes of flows that wait here.
+        held: bytes of flows that wait here, likewise.
         room: turns whenever that has become less.
         write: hands a message to the wire, if that takes it at once; None before there is one.
     """
@@ -129,7 +129,7 @@ class Outbox:
 
     def put_parcel(self, parcel: Parcel) -> None:
         """Have it sent after what waits already."""
-        self.held += len(parcel.message)
+        self.held += len(parcel.message) + AROUND
         self.put_nowait(parcel)
 
     def took(self, size: int) -> None:

@@ -1,6 +1,7 @@
 """The outbox: a queue as engine.io wants it, that knows what it holds."""
 
 import asyncio
+import tracemalloc
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,12 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kernelwire_socketio.events import Data
-from kernelwire_socketio.relay.limits import FLOW_LIMIT, FLOW_SHARE, ROOM_LIMIT
+from kernelwire_socketio.relay.limits import AROUND, FLOW_LIMIT, FLOW_SHARE, ROOM_LIMIT
 from kernelwire_socketio.relay.outbox import Flow, Outbox, Parcel, Surplus
 
 
 def put(flow: Flow, *pieces: bytes) -> bool:
     return flow.put(pieces, sum(map(len, pieces)))
+
+
+def put_much(flow: Flow, size: int) -> bool:
+    """A message that counts for so much."""
+    return put(flow, bytes(size - AROUND))
 
 
 async def poll(outbox: Outbox) -> list[Any]:
@@ -57,21 +63,36 @@ async def test_a_flow_is_held_until_it_is_its_turn() -> None:
     assert put(flow, b"12", b"345")
     assert put(flow, b"678")
     parcels = await poll(outbox)
-    assert (outbox.held, flow.held) == (8, 8)
+    assert outbox.held == flow.held == 8 + 2 * AROUND
     turned = asyncio.create_task(outbox.room.wait())
     await asyncio.sleep(0)
     assert parcels[0].encode() == parcels[0].encode() == b"12345"
-    assert (outbox.held, flow.held) == (3, 3)
+    assert outbox.held == flow.held == 3 + AROUND
     await turned
 
 
 async def test_a_flow_has_a_bound_and_others_do_not_count() -> None:
     outbox = Outbox()
     flow, other = Flow(outbox), Flow(outbox)
-    assert put(flow, b"x" * FLOW_LIMIT)
-    assert not put(flow, b"x")
-    assert put(other, b"x")
-    assert outbox.held == FLOW_LIMIT + 1
+    assert put_much(flow, FLOW_LIMIT)
+    assert not put(flow, b"")
+    assert put(other, b"")
+    assert outbox.held == FLOW_LIMIT + AROUND
+
+
+def test_what_counts_is_what_it_takes() -> None:
+    """However small messages are: they wait in memory, and not on the wire."""
+    outbox = Outbox()
+    flow = Flow(outbox)
+    tracemalloc.start()
+    try:
+        while put(flow, b"%d" % flow.held):
+            pass
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert flow.held > FLOW_LIMIT - 1000
+    assert held < FLOW_LIMIT
 
 
 async def test_what_the_relay_says_itself_is_no_flow_s() -> None:
@@ -119,31 +140,31 @@ async def test_what_the_wire_takes_at_once_does_not_wait() -> None:
 def test_what_flows_hold_beyond_their_share_is_bounded_together() -> None:
     surplus = Surplus()
     one, two, three = (Flow(Outbox(), surplus) for _ in range(3))
-    assert put(one, b"x" * FLOW_SHARE)
+    assert put_much(one, FLOW_SHARE)
     assert surplus.held == 0
-    assert put(one, b"x" * (FLOW_LIMIT - FLOW_SHARE))
-    assert put(two, b"x" * FLOW_SHARE)
+    assert put_much(one, FLOW_LIMIT - FLOW_SHARE - 1000)
+    assert put_much(two, FLOW_SHARE)
     left = ROOM_LIMIT - surplus.held
-    assert put(two, b"x" * left)
-    assert not put(two, b"x")
+    assert put_much(two, left)
+    assert not put(two, b"")
     assert two.held == FLOW_SHARE + left
-    assert put(three, b"x" * FLOW_SHARE)
-    assert not put(three, b"x")
-    one.took(1)
-    assert put(three, b"x")
+    assert put_much(three, FLOW_SHARE)
+    assert not put(three, b"")
+    one.took(AROUND)
+    assert put(three, b"")
     one.clear()
     two.clear()
-    assert surplus.held == 1
+    assert surplus.held == AROUND
     three.took(FLOW_SHARE)
-    assert (surplus.held, three.held) == (0, 1)
+    assert (surplus.held, three.held) == (0, AROUND)
 
 
 def test_what_is_taken_after_the_end_is_given_back_once() -> None:
     surplus = Surplus()
     gone, here = (Flow(Outbox(), surplus) for _ in range(2))
     size = FLOW_SHARE + 100
-    assert put(gone, b"x" * size)
-    assert put(here, b"x" * size)
+    assert put_much(gone, size)
+    assert put_much(here, size)
     gone.clear()
     gone.clear()
     gone.took(size)
@@ -153,7 +174,7 @@ def test_what_is_taken_after_the_end_is_given_back_once() -> None:
 def test_who_parts_takes_its_surplus_along() -> None:
     here, parting = Surplus(), Surplus()
     flow = Flow(Outbox(), here)
-    assert put(flow, b"x" * (FLOW_SHARE + 100))
+    assert put_much(flow, FLOW_SHARE + 100)
     parting.held = ROOM_LIMIT - 99
     assert not flow.count_in(parting)
     assert (here.held, parting.held) == (100, ROOM_LIMIT - 99)
@@ -177,7 +198,7 @@ def test_a_surplus_does_not_drift(steps: list[tuple[int, str, int]]) -> None:
     for number, what, size in steps:
         flow, size = flows[number], size * 1024
         if what == "put" and number not in dead:
-            if flow.put([bytes(size)], size):
+            if put_much(flow, size):
                 waiting[number].append(size)
         elif what == "take" and waiting[number]:
             flow.took(waiting[number].pop(0))
