@@ -193,7 +193,7 @@ def _(lane: InLane) -> bool:
 
 @bug("who has no connection keeps its part of what all share", Throttle, "begin")
 def _(throttle: Throttle) -> None:
-    throttle._is_swift, throttle._since = False, None
+    throttle.is_swift, throttle._since = False, None
 
 
 @bug("who has ended keeps its part of what all share (once)", HostLink, "forget")

@@ -115,6 +115,10 @@ class ClientLink:
             return hello.encode()
         return self.peer.next_frame(now) if self._greeting_since is None else b""
 
+    def is_swift(self) -> bool:
+        """As the peer."""
+        return self.peer.is_swift()
+
     def dead_at(self) -> float:
         """When the connection must be broken, if nothing comes until then."""
         if self._greeting_since is not None:

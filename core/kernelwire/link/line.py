@@ -52,6 +52,10 @@ class Line:
             return answer
         return self._machine().next_frame(now)
 
+    def is_swift(self) -> bool:
+        """Whether large pieces hold nothing up."""
+        return self._machine().is_swift()
+
     def dead_at(self) -> float:
         """When nothing may have come for too long."""
         return self._machine().dead_at()

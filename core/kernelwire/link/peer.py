@@ -249,6 +249,10 @@ class Peer:
         limit, self._frame_limit = self._frame_limit, min(2 * self._frame_limit, FRAME_LIMIT)
         return fill(controls, self.out, limit)
 
+    def is_swift(self) -> bool:
+        """Whether the other end takes what is sent in no time, so that large pieces hold nothing up."""
+        return self.out[Lane.D].is_swift
+
     def dead_at(self) -> float:
         """When the connection must be broken, if nothing comes until then."""
         return self._heard + self._timing.dead_after

@@ -24,7 +24,7 @@ SMALL_FRAME: Final = FIRST_FRAME // 2
 """Bytes below which a frame had room for all that there was."""
 
 BATCH: Final = 192 * 1024
-"""Bytes of frames that go onto the pipe as one piece, as soon as they are so many."""
+"""Bytes of frames that go onto the pipe as one piece, as soon as they are so many, to who takes them in no time."""
 
 _LAST: Final = (Bye, LinkViolation)
 
@@ -50,12 +50,17 @@ class Machine(Protocol):
     def receive(self, plaintext: bytes, now: float) -> Sequence[Any]: ...  # noqa: D102
     def has_frame(self, now: float) -> bool: ...  # noqa: D102
     def next_frame(self, now: float) -> bytes: ...  # noqa: D102
+    def is_swift(self) -> bool: ...  # noqa: D102
     def dead_at(self) -> float: ...  # noqa: D102
     def wake_at(self) -> float | None: ...  # noqa: D102
 
 
 def gather(machine: Machine, now: float, most: int) -> tuple[list[bytes], bool]:
-    """Frames of `most` bytes in all, or just one; and whether there may be more."""
+    """Frames of `most` bytes in all, or just one; and whether there may be more.
+
+    Just one as well where the other end is not swift: on a slow wire nothing counts as heard before it is whole, and
+    what comes later waits for it.
+    """
     frames = []
     while plaintext := machine.next_frame(now):
         frames.append(plaintext)
@@ -63,7 +68,7 @@ def gather(machine: Machine, now: float, most: int) -> tuple[list[bytes], bool]:
         if size < SMALL_FRAME:  # what would have made it larger did not come after it
             break
         most -= size
-        if most < FRAME_LIMIT:
+        if most < FRAME_LIMIT or not machine.is_swift():
             return frames, True
     return frames, False
 

@@ -130,6 +130,11 @@ class OutLane:
         return self._at < len(self._items) or (bool(self._source) and self._may_begin())
 
     @property
+    def is_swift(self) -> bool:
+        """Whether the receiver takes what is sent in no time."""
+        return self._throttle.is_swift
+
+    @property
     def progress(self) -> int:
         """A number that changes whenever the receiver has taken something."""
         return self._first + self._granted

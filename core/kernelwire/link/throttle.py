@@ -36,24 +36,25 @@ class Throttle:
 
     Attributes:
         own: bytes that may be on the way in any case.
+        is_swift: whether the receiver has just taken much in no time.
     """
 
     def __init__(self, pool: Pool | None = None) -> None:
         self.own = OWN
         self._pool = pool or Pool()
         self._taken = 0  # of the pool
-        self._is_swift = False
+        self.is_swift = False
         self._since: tuple[int, float] | None = None  # bytes accepted then, and when that was
 
     @property
     def most(self) -> int:
         """Bytes that may be on the way."""
-        return OWN + self._taken + self._pool.left if self._is_swift else OWN
+        return OWN + self._taken + self._pool.left if self.is_swift else OWN
 
     def begin(self) -> None:
         """On a new connection nothing is on the way, and nothing is known of it."""
         self.on_the_way(0)
-        self._is_swift, self._since = False, None
+        self.is_swift, self._since = False, None
 
     def on_the_way(self, size: int) -> None:
         """So many bytes are, as far as the receiver's news say."""
@@ -68,5 +69,5 @@ class Throttle:
             return
         before, then = self._since
         if total - before >= OWN:
-            self._is_swift = total - before >= SWIFT * (now - then)
+            self.is_swift = total - before >= SWIFT * (now - then)
             self._since = total, now

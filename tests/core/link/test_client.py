@@ -29,6 +29,7 @@ from kernelwire.link.records import (
     decode,
 )
 from kernelwire.link.resume import NOTHING, WINDOW, Outcome
+from kernelwire.link.throttle import OWN
 from kernelwire.messages import WireMessage
 
 from .state_pages import state_rows
@@ -282,6 +283,10 @@ def test_random_bytes_are_no_welcome(plaintext: bytes) -> None:
 def test_up_it_is_a_peer() -> None:
     link = settle(joined())
     assert hears(link, Ready(), Beat(1)) == [Ready(), Beat(1)]
+    assert not link.is_swift()
+    window = WINDOW[Lane.D]
+    hears(link, Status(Lane.D, 0, window + OWN), Status(Lane.D, 0, window + 2 * OWN))  # in no time
+    assert link.is_swift()
     assert link.wake_at() == link.peer.wake_at() == NOW + PING_AFTER
     assert says(link, NOW + PING_AFTER) == [Ping(0)]
     assert link.dead_at() == link.peer.dead_at() == NOW + DEAD_AFTER

@@ -8,8 +8,9 @@ import pytest
 from kernelwire.errors import ConnectionLost
 from kernelwire.link.host import HostLink
 from kernelwire.link.line import Line
-from kernelwire.link.records import Hello, Ping, Pong, Welcome, decode
-from kernelwire.link.resume import NOTHING
+from kernelwire.link.records import Hello, Lane, Ping, Pong, Status, Welcome, decode
+from kernelwire.link.resume import NOTHING, WINDOW
+from kernelwire.link.throttle import OWN
 
 
 async def forever() -> None:
@@ -27,6 +28,11 @@ async def test_a_line_is_its_members_machine_until_it_is_replaced() -> None:
     assert line.receive(Ping(7).encode(), 0.0) == []
     assert Pong(7) in decode(line.next_frame(0.0))
     assert line.next_frame(0.0) == b""
+    assert not line.is_swift()
+    window = WINDOW[Lane.D]
+    for granted in (window, window + OWN):  # in no time
+        line.receive(Status(Lane.D, 0, granted).encode(), 0.0)
+    assert line.is_swift()
     assert line.dead_at() == admission.member.peer.dead_at()
     assert line.wake_at() == admission.member.peer.wake_at()
     line.replace()
@@ -34,6 +40,7 @@ async def test_a_line_is_its_members_machine_until_it_is_replaced() -> None:
         lambda: line.receive(Ping(8).encode(), 0.0),
         lambda: line.has_frame(0.0),
         lambda: line.next_frame(0.0),
+        line.is_swift,
         line.dead_at,
         line.wake_at,
     )

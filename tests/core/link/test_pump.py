@@ -118,6 +118,7 @@ class Machine:
         self.now = 0.0
         self.dies = 3600.0
         self.wakes: float | None = None
+        self.swift = True
         self.made: dict[bytes, Any] = {}
 
     def receive(self, plaintext: bytes, now: float) -> Sequence[Any]:
@@ -135,6 +136,9 @@ class Machine:
             self.wakes = None
             return b"it is time"
         return self.frames.popleft() if self.frames else b""
+
+    def is_swift(self) -> bool:
+        return self.swift
 
     def dead_at(self) -> float:
         return self.dies
@@ -418,6 +422,15 @@ def test_gathered_is_no_more_than_it_may_be_but_one_frame_always(most: int, coun
     machine.frames += [bytes(FRAME_LIMIT)] * 10
     assert frames_of(machine, most) == ([FRAME_LIMIT] * count, True)
     assert len(machine.frames) == 10 - count
+
+
+def test_for_a_slow_receiver_each_frame_goes_by_itself() -> None:
+    machine = Machine()
+    machine.frames += [bytes(FRAME_LIMIT)] * 3
+    machine.swift = False
+    assert frames_of(machine, BATCH) == ([FRAME_LIMIT], True)
+    machine.swift = True
+    assert frames_of(machine, BATCH) == ([FRAME_LIMIT] * 2, False)
 
 
 @given(st.lists(st.integers(1, FRAME_LIMIT), max_size=40), st.integers(1, BATCH))
