@@ -1,6 +1,6 @@
-"""What a published message is, at a glance: by words that stand in it, since nobody parses JSON on its way. Pure.
+"""What a message of a kernel is, at a glance: by words that stand in it, since nobody parses JSON on its way. Pure.
 
-Whoever publishes one of these words in another message has it kept a little longer, or sent a little later, for
+Whoever puts one of these words into another message has it kept a little longer, or sent a little later, for
 nothing. That does no harm.
 """
 
@@ -10,6 +10,7 @@ from typing import Final
 from msgspec import Struct
 
 from kernelwire.link.envelope import Payload
+from kernelwire.messages import WireMessage
 
 _SMALL: Final = 64 * 1024
 """Bytes above which nothing is looked for."""
@@ -50,3 +51,9 @@ def look(payload: Payload) -> Glance:
         return _PLAIN
     waits = b'"execute_request"' not in data if b'"idle"' in data else _begins(data) is not None
     return _SEEN[_ends(data) is not None, waits]
+
+
+def is_half_an_end(reply: WireMessage) -> bool:
+    """Whether who waits for a reply waits for a status too, which follows it at once."""
+    header = reply.frames[1] if len(reply.frames) > 1 else b""
+    return len(header) <= _SMALL and b'"execute_reply"' in bytes(header)

@@ -12,6 +12,7 @@ from kernelwire.errors import ConnectionLost, EndOfChannel, GapNotice, PeerGone
 from kernelwire.link.allowance import PATIENCE
 from kernelwire.link.dialer import LINGER, QUEUE_LIMIT, WIRE_PATIENCE, close
 from kernelwire.link.envelope import LANE_OF, MESSAGE_LIMIT, Item, Payload, pack, pack_gap
+from kernelwire.link.glance import is_half_an_end
 from kernelwire.link.host import REPLIES_LIMIT, HostLink, Member
 from kernelwire.link.line import Line
 from kernelwire.link.log import Log
@@ -233,7 +234,10 @@ class Server:
     def _put(self, member: Member, channel: Channel, message: WireMessage) -> None:
         member.send(channel, message)
         if (line := self._lines.get(member.identity)) is not None:
-            line.bell.ring_at_once()
+            if is_half_an_end(message):
+                line.bell.ring()  # both go into one frame
+            else:
+                line.bell.ring_at_once()
 
     def _has(self, member: Member) -> bool:
         return self._link.members.get(member.identity) is member

@@ -22,7 +22,6 @@ from ._pipes import (
 )
 
 CHANNELS = ("shell", "control", "stdin", "iopub")
-QUICK = Timing(ping_after=0.02, dead_after=0.1)
 
 
 def dialer(network: Network, secrets: Secrets = CLIENT, timing: Timing | None = None) -> Dialer:

@@ -30,11 +30,12 @@ class Flow:
         frozen: whether what goes in stays in, and nobody is told.
         lost: whether what goes in vanishes, and nobody is told of anything any more.
         passed: bytes that were put in.
+        puts: in so many pieces.
     """
 
     def __init__(self) -> None:
         self.frozen = self.lost = False
-        self.passed = 0
+        self.passed = self.puts = 0
         self._pieces: deque[bytes] = deque()
         self._size = 0
         self._end: Exception | None = None
@@ -59,6 +60,7 @@ class Flow:
         if self._end is not None:
             raise ConnectionResetError("the pipe broke")
         self.passed += len(data)
+        self.puts += 1
         self._size += len(data)
         self._pieces.append(data)
         self._changed.turn()
@@ -252,6 +254,9 @@ class MemoryBackend(PipeBackend):
     async def listen(self, info: ConnectionInfo) -> Listener:
         return self.network
 
+
+QUICK: Final = Timing(ping_after=0.02, dead_after=0.1)
+NEVER: Final = Timing(ping_after=3600, dead_after=7200)
 
 INFO: Final = MemoryBackend().prepare(ConnectionInfo(transport="memory", key=b"a key for these tests"))
 

@@ -5,7 +5,6 @@ from typing import Any
 
 from kernelwire.channels import PeerEvent
 from kernelwire.ends import KernelEnd
-from kernelwire.link.peer import Timing
 from kernelwire.link.records import (
     Control,
     Hello,
@@ -23,8 +22,6 @@ from ._pipes import (
 )
 
 SECRET = bytes(range(32))
-QUICK = Timing(ping_after=0.02, dead_after=0.1)
-NEVER = Timing(ping_after=3600, dead_after=7200)
 
 
 def hello(identity: bytes = b"me", attempt: int = 1, epoch: int = 0, secret: bytes = SECRET) -> Hello:

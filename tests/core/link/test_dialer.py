@@ -19,19 +19,8 @@ from kernelwire.link.records import Bye, Data, Position, Ready, Reason, Status, 
 from kernelwire.link.resume import NOTHING
 from kernelwire.link.sealed import Secrets
 
-from ._dialers import QUICK, crash, dialer, ends_with, receives
-from ._pipes import (
-    CLIENT,
-    INFO,
-    MemoryBackend,
-    Network,
-    answer,
-    joined,
-    message,
-    say,
-    settle,
-    texts,
-)
+from ._dialers import crash, dialer, ends_with, receives
+from ._pipes import CLIENT, INFO, QUICK, MemoryBackend, Network, answer, joined, message, say, settle, texts
 
 pytestmark = pytest.mark.usefixtures("no_task_is_left", "in_haste")
 

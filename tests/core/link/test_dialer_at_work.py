@@ -21,23 +21,23 @@ from kernelwire.session import Session
 from kernelwire.testing import ScriptedKernel
 
 from ._dialers import crash, dialer
-from ._pipes import (
-    INFO,
-    MemoryBackend,
-    Network,
-    answer,
-    joined,
-    message,
-    say,
-    settle,
-    text,
-    texts,
-)
+from ._pipes import INFO, NEVER, MemoryBackend, Network, answer, joined, message, say, settle, text, texts
 
 pytestmark = pytest.mark.usefixtures("no_task_is_left", "in_haste")
 
 
 # Sending: bounds, order, cancellation
+
+
+async def test_a_request_goes_at_once_and_those_behind_it_together() -> None:
+    async with joined(MemoryBackend(timing=NEVER)) as (backend, kernel, client):
+        await settle()
+        flow = backend.network.pairs[-1][0].outgoing
+        before = flow.puts
+        for number in range(5):
+            assert client.shell.send_now(message(number))
+        assert await texts(kernel.shell, 5) == ["0", "1", "2", "3", "4"]
+        assert flow.puts == before + 2
 
 
 async def test_senders_wait_while_nothing_goes_out_and_nobody_overtakes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,11 +1,11 @@
-"""What a published message is, at a glance."""
+"""What a message is, at a glance."""
 
 import pytest
 
 from kernelwire.channels import Channel
 from kernelwire.link.envelope import Payload, pack, pack_gap
-from kernelwire.link.glance import look
-from kernelwire.messages import WireMessage
+from kernelwire.link.glance import is_half_an_end, look
+from kernelwire.messages import Frame, WireMessage
 
 EXECUTE = b'{"msg_id":"1","msg_type":"execute_request"}'
 INFO = b'{"msg_id":"1","msg_type":"kernel_info_request"}'
@@ -38,3 +38,17 @@ def published(kind: bytes, content: bytes, parent: bytes = EXECUTE, *buffers: by
 def test_words_say_what_a_message_is(payload: Payload, pinned: bool, waits: bool) -> None:
     assert look(payload).is_pinned == pinned
     assert look(payload).can_wait == waits
+
+
+@pytest.mark.parametrize(
+    ("frames", "is_half"),
+    [
+        ((b"5ig", b'{"msg_type": "execute_reply"}', EXECUTE, b"{}", b"{}"), True),
+        ((b"5ig", memoryview(b'{"msg_type":"execute_reply"}')), True),
+        ((b"5ig", b'{"msg_type":"kernel_info_reply"}', EXECUTE, b"{}", b'"execute_reply"'), False),
+        ((b"5ig", b'"execute_reply"' * 6_000), False),
+        ((b'"execute_reply"',), False),
+    ],
+)
+def test_an_execution_ends_with_reply_and_idle(frames: tuple[Frame, ...], is_half: bool) -> None:
+    assert is_half_an_end(WireMessage(frames)) == is_half

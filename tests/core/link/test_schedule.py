@@ -8,6 +8,7 @@ from kernelwire.link.queue import Queue
 from kernelwire.link.records import FRAME_LIMIT, Control, Data, Lane, Ping, Status, decode
 from kernelwire.link.resume import OutLane
 from kernelwire.link.schedule import fill
+from kernelwire.link.throttle import OWN
 
 
 class Out:
@@ -82,7 +83,7 @@ def test_a_lane_without_credit_leaves_its_place_to_the_other() -> None:
     assert out.frame() == [(C, 1, 10, False), (D, 1, 10, True)]
 
 
-sizes = st.lists(st.integers(1, 200) | st.integers(60_000, 140_000), max_size=6)
+sizes = st.lists(st.integers(1, 200) | st.integers(60_000, OWN // 6), max_size=6)
 
 
 @settings(max_examples=60)

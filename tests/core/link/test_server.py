@@ -36,6 +36,8 @@ from ._pipes import (
     CLIENT,
     HOST,
     INFO,
+    NEVER,
+    QUICK,
     MemoryBackend,
     Network,
     ask,
@@ -46,7 +48,7 @@ from ._pipes import (
     text,
     texts,
 )
-from ._servers import NEVER, QUICK, SECRET, closed, data, hello, peer_event, until, welcomed
+from ._servers import SECRET, closed, data, hello, peer_event, until, welcomed
 
 pytestmark = pytest.mark.usefixtures("no_task_is_left", "in_haste")
 

@@ -25,19 +25,10 @@ from kernelwire.link.records import (
     decode,
 )
 from kernelwire.link.sealed import SealedPipe
+from kernelwire.messages import WireMessage
 
-from ._pipes import (
-    INFO,
-    MemoryBackend,
-    ask,
-    joined,
-    message,
-    say,
-    settle,
-    text,
-    texts,
-)
-from ._servers import NEVER, closed, hello, peer_event, until, welcomed
+from ._pipes import INFO, NEVER, MemoryBackend, ask, joined, message, say, settle, text, texts
+from ._servers import closed, hello, peer_event, until, welcomed
 
 pytestmark = pytest.mark.usefixtures("no_task_is_left", "in_haste")
 
@@ -368,3 +359,18 @@ async def test_and_waits_for_that_but_a_moment() -> None:
         for _ in range(2):
             await kernel.iopub.send(message('{"execution_state":"busy"}'))
             assert await texts(client.iopub, 1) == ['{"execution_state":"busy"}']
+
+
+@pytest.mark.parametrize(("kind", "count"), [(b"kernel_info_reply", 2), (b"execute_reply", 1)])
+async def test_a_reply_goes_at_once_unless_it_is_half_of_what_is_waited_for(kind: bytes, count: int) -> None:
+    backend = MemoryBackend(timing=NEVER)
+    async with await backend.serve(INFO) as kernel, await backend.connect(INFO, identity=b"me") as client:
+        await client.iopub.ready()
+        await settle()
+        flow = backend.network.pairs[-1][1].outgoing
+        before = flow.puts
+        assert kernel.shell.send_now(WireMessage([b"reply", b'{"msg_type":"%b"}' % kind], b"me"))
+        assert kernel.iopub.send_now(message("idle"))
+        assert await texts(client.iopub, 1) == ["idle"]
+        assert await texts(client.shell, 1) == ["reply"]
+        assert flow.puts == before + count

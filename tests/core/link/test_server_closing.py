@@ -16,16 +16,8 @@ from kernelwire.errors import (
 from kernelwire.link import server as module
 from kernelwire.link.framing import PREAMBLE
 
-from ._pipes import (
-    INFO,
-    MemoryBackend,
-    Network,
-    joined,
-    message,
-    settle,
-    texts,
-)
-from ._servers import NEVER, peer_event
+from ._pipes import INFO, NEVER, MemoryBackend, Network, joined, message, settle, texts
+from ._servers import peer_event
 
 pytestmark = pytest.mark.usefixtures("no_task_is_left", "in_haste")
 
