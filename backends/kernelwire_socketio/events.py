@@ -20,7 +20,7 @@ from typing import Any, Final
 
 import msgpack
 
-VERSION: Final = 1
+VERSION: Final = 2
 """Of what ends and relays say to each other, the authentication included."""
 
 LIMIT: Final = 200 * 1024

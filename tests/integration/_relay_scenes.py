@@ -45,7 +45,7 @@ class Stranger:
         key = RoomKey(key_of(info, "link_secret"))
         more = {"host": fingerprint(key_of(info, "host_key")), "instance": new_instance(), **more}
         token = mint(key, role, **more)  # type: ignore[arg-type]
-        assert (await self.show({"v": 1, "role": role, "token": token}))["type"] == 0
+        assert (await self.show({"v": events.VERSION, "role": role, "token": token}))["type"] == 0
 
     async def event(self) -> tuple[str, bytes]:
         """The next one."""

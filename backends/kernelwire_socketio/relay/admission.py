@@ -86,7 +86,10 @@ def _role(shown: object) -> tuple[Role, Mapping[str, object]]:
     if not isinstance(shown, dict) or "v" not in shown:
         raise Refused(refusals.TOKEN, "this is a relay of kernelwire, and nothing that it knows was shown")
     if shown["v"] != VERSION:
-        raise Refused(refusals.VERSION, f"the relay speaks version {VERSION} of its protocol, and this end another")
+        raise Refused(
+            refusals.VERSION,
+            f"the relay speaks version {VERSION} of its protocol, and this end another; install one kernelwire on both",
+        )
     match shown.get("role"):
         case "host":
             return "host", shown

@@ -18,6 +18,7 @@ from kernelwire.errors import (
 from kernelwire.ticket import key_text
 from kernelwire_socketio import SocketioBackend, dialling, refusals
 from kernelwire_socketio.dialling import Dialling
+from kernelwire_socketio.events import VERSION
 from kernelwire_socketio.experience import Experience
 from kernelwire_socketio.refusals import Refused
 from kernelwire_socketio.role_tokens import check, mint
@@ -139,6 +140,6 @@ async def test_a_megabyte_ends_the_connection(scene: Scene, monkeypatch: pytest.
 
 
 async def test_a_relay_of_another_version(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dialling, "VERSION", 2)
-    with pytest.raises(ConfigurationError, match="the relay speaks version 1 of its protocol"):
+    monkeypatch.setattr(dialling, "VERSION", VERSION + 1)
+    with pytest.raises(ConfigurationError, match=f"the relay speaks version {VERSION} of its protocol"):
         await scene.dial()

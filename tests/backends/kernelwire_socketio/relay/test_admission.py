@@ -6,6 +6,7 @@ import jwt
 import pytest
 
 from kernelwire_socketio import refusals
+from kernelwire_socketio.events import VERSION
 from kernelwire_socketio.host_tokens import HostKeys, issue, key_id, new_key, read_private, read_public
 from kernelwire_socketio.refusals import Refused
 from kernelwire_socketio.relay import admission
@@ -35,11 +36,11 @@ def make(clock: Clock, *, host_keys: bool = True, **limits: Any) -> Admission:
 
 
 def host(**more: Any) -> dict[str, Any]:
-    return {"v": 1, "role": "host", "token": mint(KEY, "host", host=HOST, instance=HOST, now=NOW), **more}
+    return {"v": VERSION, "role": "host", "token": mint(KEY, "host", host=HOST, instance=HOST, now=NOW), **more}
 
 
 def client(**more: Any) -> dict[str, Any]:
-    return {"v": 1, "role": "client", "token": mint(KEY, "client", now=NOW), **more}
+    return {"v": VERSION, "role": "client", "token": mint(KEY, "client", now=NOW), **more}
 
 
 def role_claims(**more: Any) -> dict[str, Any]:
@@ -70,7 +71,7 @@ BAD = {
     "nothing": (None, refusals.TOKEN),
     "a list": ([1], refusals.TOKEN),
     "no version": ({"role": "client"}, refusals.TOKEN),
-    "another version": (client(v=2), refusals.VERSION),
+    "another version": (client(v=VERSION + 1), refusals.VERSION),
     "no role": (client(role=None), refusals.TOKEN),
     "another role": (client(role="operator"), refusals.TOKEN),
     "no token": (client(token=None), refusals.TOKEN),
