@@ -19,6 +19,12 @@ from kernelwire.errors import ConfigurationError
 
 HELP: Final = "run code in a kernel that is running"
 
+WAIT: Final = 60.0
+"""Seconds to wait for a kernel."""
+
+LEAST: Final = 5.0
+"""Likewise for who has little time for the code: to reach a kernel that is far away takes some."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
@@ -29,7 +35,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the kernel's connection file: a path, or a name in Jupyter's runtime directory",
     )
     add_output_arguments(parser, json_help="print one JSON object with all outputs at the end")
-    parser.add_argument("--wait", type=seconds, default=60.0, metavar="S", help="seconds to wait for the kernel (60)")
+    parser.add_argument(
+        "--wait",
+        type=seconds,
+        metavar="S",
+        help=f"seconds to wait for the kernel ({WAIT:g}, or --timeout if that is less, though not less than {LEAST:g})",
+    )
     parser.add_argument("--timeout", type=seconds, metavar="S", help="seconds that the code may take (no limit)")
     parser.add_argument("code", metavar="CODE", help="what to run; - reads it from standard input")
 
@@ -68,7 +79,7 @@ def _text(text: str, encoding: str, what: str) -> str:
 async def _run(arguments: argparse.Namespace, code: str) -> int:
     printer = make_printer(arguments)
     input_hook = None if arguments.code == "-" else read_line
-    async with visit(arguments.connect, timeout=arguments.wait, input_hook=input_hook) as kernel:
+    async with visit(arguments.connect, timeout=_wait(arguments), input_hook=input_hook) as kernel:
         return await run_code(
             kernel.client.execute(code, keep=arguments.json),
             kernel.interrupt,
@@ -76,3 +87,10 @@ async def _run(arguments: argparse.Namespace, code: str) -> int:
             timeout=arguments.timeout,
             farewell="not waiting any longer; the code may still run",
         )
+
+
+def _wait(arguments: argparse.Namespace) -> float:
+    """Whoever bounds the time of the code does not want to wait a minute for nobody."""
+    if arguments.wait is not None:
+        return float(arguments.wait)
+    return WAIT if arguments.timeout is None else min(WAIT, max(arguments.timeout, LEAST))

@@ -1,5 +1,6 @@
 """``kernelwire exec`` as its user meets it."""
 
+import argparse
 import asyncio
 import json
 import os
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from kernelwire import registry
+from kernelwire.cli import exec as module
 from kernelwire.connection import ConnectionInfo
 from kernelwire.connection_file import ConnectionFile, read
 from kernelwire.session import Session
@@ -221,6 +223,23 @@ async def test_no_kernel(command: Any, address: tuple[ConnectionInfo, Path]) -> 
     code, out, err = await command.run("exec", "--wait", "0.1", "--connect", str(address[1]), "1")
     doubt = "nobody listens at its address: it is dead, or has not begun yet"
     assert (code, out, err) == (3, "", f"kernelwire: the kernel did not answer within 0.1 s; {doubt}\n")
+
+
+@pytest.mark.parametrize(
+    ("options", "seconds"),
+    [
+        ([], 60),
+        (["--timeout", "0.1"], 5),
+        (["--timeout", "20"], 20),
+        (["--timeout", "600"], 60),
+        (["--wait", "0.5", "--timeout", "20"], 0.5),
+        (["--wait", "100", "--timeout", "20"], 100),
+    ],
+)
+def test_who_bounds_the_time_waits_no_longer_for_nobody(options: list[str], seconds: float) -> None:
+    parser = argparse.ArgumentParser()
+    module.add_arguments(parser)
+    assert module._wait(parser.parse_args(["--connect", "x.json", *options, "1"])) == seconds
 
 
 async def test_waiting_is_told_and_may_be_given_up_or_rewarded(
