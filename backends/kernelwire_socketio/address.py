@@ -13,6 +13,7 @@ from kernelwire.connection import ConnectionInfo
 from kernelwire.errors import ConnectionLost, InvalidField, KernelwireError, NotServed
 
 _SCHEMES: Final = {"http": "http", "ws": "http", "https": "https", "wss": "https"}
+_NOT_FOUND: Final = 404
 _PASSING: Final = frozenset({429, 500, 502, 503, 504})
 
 
@@ -96,8 +97,11 @@ class Address:
                     if status in _PASSING:
                         return ConnectionLost(f"{self} cannot be reached just now (HTTP {status})")
                     if status == 200:
-                        return NotServed(f"{self}: something answers, but without websockets; check the address")
-                    return NotServed(f"{self}: no relay answers there (HTTP {status}); check the address")
+                        return NotServed(
+                            f"{self}: something answers, but without websockets; check the address, or the proxy"
+                        )
+                    hint = "" if status == _NOT_FOUND else ", or a proxy in between that passes no websockets"
+                    return NotServed(f"{self}: no relay answers there (HTTP {status}); check the address{hint}")
                 case aiohttp.ClientConnectorCertificateError():
                     reason = getattr(cause.certificate_error, "verify_message", "") or "it cannot be verified"
                     return NotServed(

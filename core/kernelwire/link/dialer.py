@@ -61,6 +61,9 @@ LASTING: Final = 5.0
 
 _DOUBLED_AFTER: Final = 100
 
+DOUBTFUL: Final = 3
+"""Handshakes in a row that fail, before there was a connection, after which it is said that the keys may be wrong."""
+
 _JOINED: Final = 3
 
 _CLOSED_BEFORE: Final = "the other end closed before it could send them"
@@ -124,6 +127,7 @@ class Dialer(LoopBound):
         self._heartbeat = LinkHeartbeat(self._ask)
         self._closing = False
         self._failure: KernelwireError | None = None
+        self._strange = 0  # handshakes in a row that have failed
         self._demultiplexer = ClientDemultiplexer(
             self._transmit,
             self._heartbeat,
@@ -212,7 +216,9 @@ class Dialer(LoopBound):
     async def _connect(self, pipe: Pipe) -> Exception | Bye:
         try:
             self._stage = 1
+            self._strange += 1
             sealed = await SealedPipe.dial(pipe, self._secrets)
+            self._strange = 0
             self._stage = 2
             self._link.open(self._clock())
             return await pump(
@@ -270,6 +276,8 @@ class Dialer(LoopBound):
                     self._demultiplexer.put(CHANNELS[number], GapNotice(count, size, _CLOSED_BEFORE))
                 self._heartbeat.host_left = True
                 self._heartbeat.look_again()
+            case _ if self._strange == DOUBTFUL and not self.connects:
+                _log.warning("the other end breaks off each handshake; is the connection file its own? trying again")
             case _:
                 _log.debug("the pipe broke: %s", type(why).__name__)
 

@@ -95,7 +95,7 @@ async def test_there_is_no_such_host(scene: Scene) -> None:
 async def test_it_is_somewhere_else(scene: Scene) -> None:
     error = await problem_of(scene, f"{scene.url}/somewhere/else")
     assert isinstance(error, NotServed)
-    assert "no relay answers there (HTTP 404)" in str(error)
+    assert str(error).endswith("no relay answers there (HTTP 404); check the address")
 
 
 @asynccontextmanager
@@ -116,8 +116,8 @@ async def another_server(status: int) -> AsyncIterator[str]:
 @pytest.mark.parametrize(
     ("status", "kind", "text"),
     [
-        (200, NotServed, "without websockets"),
-        (400, NotServed, r"no relay answers there \(HTTP 400\)"),
+        (200, NotServed, "without websockets; check the address, or the proxy"),
+        (400, NotServed, r"no relay answers there \(HTTP 400\); .* a proxy in between that passes no websockets"),
         (401, NotServed, r"no relay answers there \(HTTP 401\)"),
         (429, ConnectionLost, "just now"),
         (502, ConnectionLost, "just now"),

@@ -76,6 +76,21 @@ async def test_a_host_that_cannot_be_met_is_waited_for_and_can_be_given_up(
                 async with asyncio.timeout(0.01):
                     await end.iopub.ready()
         assert backend.network.open_pipes == 0
+        (told,) = caplog.messages
+        assert told == "the other end breaks off each handshake; is the connection file its own? trying again"
+        caplog.clear()
+
+
+async def test_a_host_that_was_met_before_is_not_suspected_of_other_keys(
+    network: Network, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with dialer(network).end:
+        sealed, _ = await answer(network)
+        await say(sealed, Welcome(7, False, NOTHING, 0))
+        for _ in range(module.DOUBTFUL + 1):
+            await settle()
+            network.cut()
+            await network.accept()
     assert not caplog.records
 
 
