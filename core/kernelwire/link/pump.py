@@ -135,19 +135,24 @@ async def pump(
 
     most = FIRST_FRAME  # as frames do, and for the same reason: a piece that is cut in the middle is lost whole
     sending: Coroutine[Any, Any, None] | None = None  # what the pipe could not take without a wait
+    takes_now = False  # the last time, it could
 
     def send() -> bool:
         # Whether there may be more to send, as soon as the pipe takes it.
-        nonlocal most, sending
+        nonlocal most, sending, takes_now
         frames, left = gather(machine, clock(), most)
         if frames:
             most = min(2 * most, BATCH)
             sending = pipe.send_now(frames)
-            if sending is None and on_sent is not None:
+            takes_now = sending is None
+            if takes_now and on_sent is not None:
                 on_sent()
         return left
 
     def send_at_once() -> None:
+        if not takes_now:  # what waits anyhow had better have company
+            bell.ring()
+            return
         try:
             left = send()
         except Exception as error:  # noqa: BLE001 - it is the pipe's end, and not the caller's trouble

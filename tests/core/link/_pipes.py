@@ -163,6 +163,9 @@ def pair() -> tuple[MemoryPipe, MemoryPipe]:
 class Network(Listener):
     """Between clients and a host: where pipes come from.
 
+    Arguments:
+        make: makes both ends of a pipe.
+
     Attributes:
         pairs: all that were opened, the client's end first.
         down: what dialling raises; None if it works.
@@ -170,8 +173,9 @@ class Network(Listener):
         dialling: a future that dialling waits for; None if it does not.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, make: Callable[[], tuple[MemoryPipe, MemoryPipe]] = pair) -> None:
         self.pairs: list[tuple[MemoryPipe, MemoryPipe]] = []
+        self._make = make
         self.down: BaseException | None = None
         self.dials = 0
         self.dialling: asyncio.Future[None] | None = None
@@ -190,7 +194,7 @@ class Network(Listener):
 
     def reach(self) -> MemoryPipe:
         """A client's end, whose other end the host gets."""
-        near, far = pair()
+        near, far = self._make()
         self.pairs.append((near, far))
         self._waiting.put_nowait(far)
         return near

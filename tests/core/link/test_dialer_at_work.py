@@ -21,7 +21,7 @@ from kernelwire.session import Session
 from kernelwire.testing import ScriptedKernel
 
 from ._dialers import crash, dialer
-from ._pipes import INFO, NEVER, MemoryBackend, Network, answer, joined, message, say, settle, text, texts
+from ._pipes import INFO, NEVER, MemoryBackend, Network, answer, joined, message, say, settle, swift_pair, text, texts
 
 pytestmark = pytest.mark.usefixtures("no_task_is_left", "in_haste")
 
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.usefixtures("no_task_is_left", "in_haste")
 
 
 async def test_a_request_goes_at_once_and_those_behind_it_together() -> None:
-    async with joined(MemoryBackend(timing=NEVER)) as (backend, kernel, client):
+    async with joined(MemoryBackend(Network(swift_pair), timing=NEVER)) as (backend, kernel, client):
         await settle()
         flow = backend.network.pairs[-1][0].outgoing
         before = flow.puts

@@ -471,18 +471,24 @@ async def test_a_full_pipe_is_given_nothing_more_before_there_is_room(running: R
 
 async def test_what_is_urgent_goes_before_the_next_turn_of_the_loop() -> None:
     running = Running(Swift)
+    running.send(b"0")  # by which the pipe shows that it can
     await settle()
     for number in (b"1", b"2"):
         running.machine.frames.append(number)
         running.bell.ring_at_once()
         assert running.pipe.sent[-1:] == [number]
         await settle()
-    assert running.sent == 2
+    assert running.sent == 3
     await running.stop()
 
 
-async def test_what_is_urgent_in_the_same_turn_goes_together() -> None:
-    running = Running(Swift)
+@pytest.mark.parametrize(
+    ("kind", "pieces"), [(Swift, [(b"1",), (b"2", b"3")]), (Plain, [(b"1", b"2", b"3")])], indirect=["kind"]
+)
+async def test_what_is_urgent_in_the_same_turn_goes_together(
+    kind: type[Plain], pieces: list[tuple[bytes, ...]]
+) -> None:
+    running = Running(kind)
     await settle()
     for _ in range(2):  # pieces begin small, and grow
         running.send(*[bytes(FRAME_LIMIT)] * 10)
@@ -492,7 +498,7 @@ async def test_what_is_urgent_in_the_same_turn_goes_together() -> None:
         running.machine.frames.append(number)
         running.bell.ring_at_once()
     await settle()
-    assert running.pipe.pieces == [(b"1",), (b"2", b"3")]
+    assert running.pipe.pieces == pieces
     await running.stop()
 
 
@@ -506,6 +512,8 @@ async def test_more_than_goes_at_once_goes_nevertheless(running: Running) -> Non
 
 async def test_what_is_urgent_waits_for_room_as_all_do(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "SMALL_FRAME", 10)  # so that each is the last that there is
+    running.send(b"0")
+    await settle()
     running.pipe.room.clear()
     running.machine.frames.append(b"1")
     running.bell.ring_at_once()
@@ -513,22 +521,26 @@ async def test_what_is_urgent_waits_for_room_as_all_do(running: Running, monkeyp
     running.machine.frames.append(b"2")
     running.bell.ring_at_once()
     await settle()
-    assert running.sent == 0
+    assert running.sent == 1
     assert list(running.machine.frames) == [b"2"]
     running.pipe.room.set()
     await settle()
-    assert running.pipe.sent == [b"1", b"2"]
+    assert running.pipe.sent == [b"0", b"1", b"2"]
 
 
 async def test_a_pipe_that_cannot_send_at_once(running: Running) -> None:
+    running.send(b"0")
+    await settle()
     running.pipe.failure = OSError("broken")
     running.machine.frames.append(b"1")
     running.bell.ring_at_once()  # not who rings is told
     assert await running.task is running.pipe.failure
 
 
-async def test_at_the_end_nothing_goes_any_more_and_nothing_is_left(kind: type[Plain]) -> None:
+@pytest.mark.parametrize(("kind", "left"), [(Swift, [b"2"]), (Plain, [b"1", b"2"])], indirect=["kind"])
+async def test_at_the_end_nothing_goes_any_more_and_nothing_is_left(kind: type[Plain], left: list[bytes]) -> None:
     running = Running(kind)
+    running.send(b"0")
     await settle()
     running.pipe.room.clear()
     running.machine.frames += [b"1", b"2"]
@@ -536,8 +548,8 @@ async def test_at_the_end_nothing_goes_any_more_and_nothing_is_left(kind: type[P
     running.bell.ring_at_once()  # nobody will have begun to wait for room
     await asyncio.wait([running.task])
     running.bell.ring_at_once()
-    assert running.pipe.sent == []
-    assert list(running.machine.frames) == [b"2"]
+    assert running.pipe.sent == [b"0"]
+    assert list(running.machine.frames) == left
 
 
 # Cancellation

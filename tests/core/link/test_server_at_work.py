@@ -27,7 +27,7 @@ from kernelwire.link.records import (
 from kernelwire.link.sealed import SealedPipe
 from kernelwire.messages import WireMessage
 
-from ._pipes import INFO, NEVER, MemoryBackend, ask, joined, message, say, settle, text, texts
+from ._pipes import INFO, NEVER, MemoryBackend, Network, ask, joined, message, say, settle, swift_pair, text, texts
 from ._servers import closed, hello, peer_event, until, welcomed
 
 pytestmark = pytest.mark.usefixtures("no_task_is_left", "in_haste")
@@ -363,7 +363,7 @@ async def test_and_waits_for_that_but_a_moment() -> None:
 
 @pytest.mark.parametrize(("kind", "count"), [(b"kernel_info_reply", 2), (b"execute_reply", 1)])
 async def test_a_reply_goes_at_once_unless_it_is_half_of_what_is_waited_for(kind: bytes, count: int) -> None:
-    backend = MemoryBackend(timing=NEVER)
+    backend = MemoryBackend(Network(swift_pair), timing=NEVER)
     async with await backend.serve(INFO) as kernel, await backend.connect(INFO, identity=b"me") as client:
         await client.iopub.ready()
         await settle()
