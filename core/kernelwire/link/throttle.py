@@ -13,8 +13,10 @@ OWN: Final = 512 * 1024
 SHARED: Final = 3 * 1024 * 1024
 """Bytes that all of a host's senders together may have on the way beyond that."""
 
-SWIFT: Final = 16 * OWN
-"""Bytes a second that a receiver must take for more to be on the way: it will not be there for long then."""
+SWIFT: Final = 8 * OWN
+"""Bytes a second that a receiver must take for more to be on the way: it will not be there for long then. A round
+trip of an eighth of a second is no obstacle.
+"""
 
 
 class Pool:
